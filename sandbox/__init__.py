@@ -1,0 +1,1 @@
+"""The bundle without Juju: an engine, a local Kubernetes, the images."""
