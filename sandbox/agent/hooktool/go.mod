@@ -1,0 +1,3 @@
+module katonic.ai/sandbox/hooktool
+
+go 1.24
