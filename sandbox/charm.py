@@ -1,9 +1,10 @@
-"""Reads what a charm says of itself, from its source folder, an unpacked charm or a packed .charm."""
+"""Reads what a charm says of itself: a source folder, an unpacked charm or a packed one."""
 
 from __future__ import annotations
 
+import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +12,17 @@ import pydantic
 import yaml
 
 Role = Literal["peer", "provider", "requirer"]
+Value = str | int | float | bool
+
+
+_TYPES: dict[str, Callable[[Any], bool]] = {
+    "string": lambda v: isinstance(v, str),
+    "boolean": lambda v: isinstance(v, bool),
+    "integer": lambda v: isinstance(v, int) and not isinstance(v, bool),
+    "number": lambda v: isinstance(v, int | float) and not isinstance(v, bool),
+    "array": lambda v: isinstance(v, list),
+    "object": lambda v: isinstance(v, Mapping),
+}
 
 
 class _Wire(pydantic.BaseModel):
@@ -54,11 +66,6 @@ class Multiple(_Wire):
 
     range: str | int
 
-    @property
-    def least(self) -> int:
-        """Return the number of instances that a unit gets when nobody says a number."""
-        return int(str(self.range).split("-", 1)[0] or 0)
-
 
 class Storage(_Wire):
     """A storage that the charm declares."""
@@ -69,13 +76,39 @@ class Storage(_Wire):
     minimum_size: str = "1G"
     multiple: Multiple | None = None
 
+    @property
+    def least(self) -> int:
+        """Return the number of instances that a unit gets when nobody says a number."""
+        return int(str(self.multiple.range).split("-", 1)[0] or 0) if self.multiple else 1
+
 
 class Option(_Wire):
     """A config option; `default` is None when it has none."""
 
     type: Literal["string", "int", "float", "boolean", "secret"]
-    default: str | int | float | bool | None = None
+    default: Value | None = None
     description: str = ""
+
+    def parse(self, name: str, value: Value) -> Value:
+        """Return the value in the option's type; raises ValueError in Juju's words."""
+        text = str(value)
+        if self.type == "string":
+            return text
+        if self.type == "secret":
+            if text and not text.startswith("secret:"):
+                wrong = f'secret URI "{text}" not valid'
+                raise ValueError(f'invalid secret URI for option "{name}": {wrong}')
+            return text
+        if self.type == "boolean" and text in ("1", "t", "T", "true", "TRUE", "True"):
+            return True
+        if self.type == "boolean" and text in ("0", "f", "F", "false", "FALSE", "False"):
+            return False
+        try:
+            if self.type != "boolean":
+                return int(text) if self.type == "int" else float(text)
+        except ValueError:
+            pass
+        raise ValueError(f'option "{name}" expected {self.type}, got "{text}"')
 
 
 class Resource(_Wire):
@@ -95,6 +128,31 @@ class Action(_Wire):
     required: tuple[str, ...] = ()
     additional_properties: bool = pydantic.Field(False, alias="additionalProperties")
 
+    def defaults(self) -> dict[str, Any]:
+        """Return the parameters that have a default."""
+        return {n: p["default"] for n, p in self.params.items() if "default" in p}
+
+    def refusal(self, params: Mapping[str, Any]) -> str:
+        """Return why Juju refuses the parameters, in its words, or ""."""
+        given = json.dumps(dict(params), separators=(",", ":"), sort_keys=True)
+        for name in self.required:
+            if name not in params:
+                return f'(root) : "{name}" property is missing and required, given {given}'
+        for name, value in params.items():
+            schema = self.params.get(name)
+            if schema is None:
+                if not self.additional_properties:
+                    return f'(root) : additional property "{name}" is not allowed, given {given}'
+                continue
+            kind = schema.get("type")
+            if kind in _TYPES and not _TYPES[kind](value):
+                shown = json.dumps(value if isinstance(value, str) else str(value))
+                return f"(root).{name} : must be of type {kind}, given {shown}"
+            if "enum" in schema and value not in schema["enum"]:
+                choices = json.dumps(schema["enum"], separators=(",", ":"))
+                return f"(root).{name} : must match one of the enum values {choices}"
+        return ""
+
 
 class Charm(_Wire):
     """A charm's metadata, options and actions, and the path it was read from."""
@@ -111,6 +169,22 @@ class Charm(_Wire):
     endpoints: dict[str, Endpoint] = pydantic.Field(default_factory=dict)
     options: dict[str, Option] = pydantic.Field(default_factory=dict)
     actions: dict[str, Action] = pydantic.Field(default_factory=dict)
+
+    def parse(self, values: Mapping[str, Value], *, strict: bool = True) -> dict[str, Value]:
+        """Return config values in their options' types.
+
+        Raises ValueError in Juju's words; not strict, leaves out what does not fit.
+        """
+        parsed: dict[str, Value] = {}
+        for name, value in sorted(values.items()):
+            try:
+                if name not in self.options:
+                    raise ValueError(f'unknown option "{name}"')
+                parsed[name] = self.options[name].parse(name, value)
+            except ValueError:
+                if strict:
+                    raise
+        return parsed
 
     @property
     def peers(self) -> tuple[Endpoint, ...]:
@@ -146,7 +220,9 @@ def read_charm(path: Path) -> Charm:
     try:
         return _parse({name: yaml.safe_load(text) or {} for name, text in files.items()}, path)
     except (yaml.YAMLError, pydantic.ValidationError) as error:
-        raise CharmError(f'charm at "{path}" is not valid: {" ".join(str(error).split())}') from None
+        raise CharmError(
+            f'charm at "{path}" is not valid: {" ".join(str(error).split())}'
+        ) from None
 
 
 def _parse(files: Mapping[str, dict[str, Any]], path: Path) -> Charm:
