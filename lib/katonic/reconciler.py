@@ -102,6 +102,8 @@ class Reconciler(ops.Object):
             ):  # not the user's words were refused, but what we did with them
                 self._wake_later()
         except _TRANSIENT as error:
+            if isinstance(error, ops.pebble.APIError) and error.code < 500:
+                raise  # Pebble understood and refused: a bug of ours
             reason = workload.reason(error)
             changes.append(f"held: {reason}")
             self._status = self._missing() or ops.WaitingStatus(reason)

@@ -192,10 +192,18 @@ def _equal(now: ops.pebble.Plan, layer: ops.pebble.Layer) -> bool:
 def _push(container: ops.Container, want: Container) -> list[str]:
     changed = []
     for path, file in _files(want).items():
-        if not container.exists(path) or container.pull(path).read() != file.content:
+        if _read(container, path) != file.content:
             container.push(path, file.content, make_dirs=True, permissions=file.permissions)
             changed.append(f"wrote {path}")
     return changed
+
+
+def _read(container: ops.Container, path: str) -> str | None:
+    try:
+        with container.pull(path) as file:
+            return file.read()
+    except ops.pebble.PathError:
+        return None
 
 
 def _mark(step: Step) -> str:
