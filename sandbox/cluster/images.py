@@ -1,0 +1,169 @@
+"""The images on the nodes: the cluster's own, and those that are loaded and pruned."""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.cluster import build
+from sandbox.cluster.configuration import CONTAINERD_SOCKET
+from sandbox.cluster.home import ClusterError, Home
+from sandbox.cluster.node import Node
+from sandbox.images import oci
+
+PRUNED = "localhost/katonic/"
+LIBRARIES = ("libc.so.6", "libm.so.6", "libresolv.so.2")
+
+
+@dataclass(frozen=True)
+class Own:
+    """The cluster's own images, as OCI tars: a pod's first process, DNS, a shell to try with."""
+
+    pause: Path
+    coredns: Path
+    busybox: Path
+
+
+def own(home: Home, binaries: Path) -> Own:
+    """Return the cluster's own images, made now if they are not in the cache."""
+    made = Own(
+        home.images / f"pause-{binaries.name}.tar",
+        home.images / f"coredns-{binaries.name}.tar",
+        home.images / f"busybox-{platform.machine()}.tar",
+    )
+    home.images.mkdir(parents=True, exist_ok=True)
+    for target in (made.pause, made.coredns):
+        name = target.name.split("-")[0]
+        if not target.exists():
+            with tempfile.TemporaryDirectory() as tree:
+                shutil.copy2(binaries / name, tree)
+                write(target, name, Path(tree), {"Entrypoint": [f"/{name}"]})
+    if not made.busybox.exists():
+        with tempfile.TemporaryDirectory() as tree:
+            lay_out_busybox(Path(tree))
+            write(made.busybox, "busybox", Path(tree), {"Cmd": ["sh"]})
+    return made
+
+
+def write(target: Path, name: str, tree: Path, config: Mapping[str, object]) -> None:
+    """Write a file tree as an image of the cluster."""
+    version = "1" if name != "coredns" else build.version("github.com/coredns/coredns")
+    path = {"Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"]}
+    oci.write_image(target, f"localhost/cluster/{name}", version, [tree], {**path, **config})
+
+
+def lay_out_busybox(tree: Path) -> None:
+    """Lay out Debian's dynamic busybox with its libraries; the static one cannot resolve names."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)  # apt downloads as a user of its own
+        fetched = subprocess.run(
+            ["apt-get", "download", "busybox"], cwd=folder, capture_output=True, text=True
+        )
+        if fetched.returncode:
+            raise ClusterError(
+                f"apt-get could not download busybox: {fetched.stderr.strip().splitlines()[-1]}"
+            )
+        (package,) = Path(folder).glob("busybox_*.deb")
+        subprocess.run(["dpkg-deb", "--extract", package, folder], check=True)
+        busybox = next(p for p in Path(folder).rglob("bin/busybox") if p.is_file())
+        for name in ("bin", "etc", "lib", "root", "var"):
+            (tree / name).mkdir()
+        (tree / "tmp").mkdir(mode=0o777)
+        shutil.copy2(busybox, tree / "bin/busybox")
+    listed = subprocess.run([tree / "bin/busybox", "--list"], capture_output=True, text=True)
+    for applet in listed.stdout.split():
+        if applet != "busybox":
+            (tree / "bin" / applet).symlink_to("busybox")
+    loader = next(Path("/").glob("lib*/ld-linux-*.so.*"))
+    (tree / loader.parent.name).mkdir(exist_ok=True)
+    shutil.copy2(loader.resolve(), tree / loader.relative_to("/"))
+    for library in LIBRARIES:
+        found = next(Path("/lib").glob(f"{platform.machine()}-linux-gnu/{library}"))
+        shutil.copy2(found.resolve(), tree / "lib" / library)
+    (tree / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
+    (tree / "etc/group").write_text("root:x:0:\n")
+
+
+def contents(tar: Path) -> dict[str, str]:
+    """Return the references that an OCI tar holds and the digest of each; {} for another tar."""
+    with tarfile.open(tar) as archive:
+        try:
+            index = archive.extractfile("index.json")
+        except KeyError:
+            return {}
+        assert index
+        manifests = json.load(index)["manifests"]
+    named = ((m.get("annotations", {}).get("io.containerd.image.name"), m) for m in manifests)
+    return {name: manifest["digest"] for name, manifest in named if name}
+
+
+def control(node: Node, *arguments: str | Path) -> str:
+    """Run ctr on the node's images and return what it says."""
+    socket = f"{node.root()}{CONTAINERD_SOCKET}"
+    ran = subprocess.run(
+        ["ctr", "--address", socket, "--namespace", "k8s.io", *arguments],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"},
+    )
+    if ran.returncode:
+        raise ClusterError(f"{node.spec.name}: ctr {arguments[0]}: {ran.stderr.strip()}")
+    return ran.stdout
+
+
+def answers(node: Node) -> bool:
+    """Return whether the node's containerd answers."""
+    try:
+        control(node, "version")
+    except ClusterError:
+        return False
+    return True
+
+
+def parse_listing(text: str) -> dict[str, str]:
+    """Return the digest of each reference in what `ctr images list` says."""
+    rows = (line.split() for line in text.splitlines()[1:])
+    return {row[0]: row[2] for row in rows}
+
+
+def present(node: Node) -> dict[str, str]:
+    """Return the references of the images on the node and their digests."""
+    return parse_listing(control(node, "images", "list"))
+
+
+def load(node: Node, tars: Iterable[Path]) -> list[Path]:
+    """Import the tars that hold an image which the node lacks, and return those."""
+    have = present(node)
+    new = [tar for tar in tars if not (held := contents(tar)) or not held.items() <= have.items()]
+    for tar in new:
+        control(node, "images", "import", tar)
+    return new
+
+
+def superfluous(have: Mapping[str, str], used: Collection[str], keep: Sequence[str]) -> list[str]:
+    """Return the references to remove: of this project, not kept, not used by a container.
+
+    With the last name of an image goes the name `sha256:...` by which the kubelet knows it.
+    """
+    kept = set(keep) | set(used)
+    removed = {name for name in have if name.startswith(PRUNED) and name not in kept}
+    named = {have[name] for name in have if name not in removed and not name.startswith("sha256:")}
+    bare = {name for name in have if name.startswith("sha256:") and have[name] not in named}
+    gone = {have[name] for name in removed}
+    return sorted(removed | {name for name in bare - kept if have[name] in gone})
+
+
+def prune(node: Node, keep: Sequence[str]) -> list[str]:
+    """Remove this project's images that are neither kept nor in use, and return their names."""
+    rows = [line.split() for line in control(node, "containers", "list").splitlines()[1:]]
+    used = {row[1] for row in rows if len(row) > 1}
+    removed = superfluous(present(node), used, keep)
+    if removed:
+        control(node, "images", "remove", "--sync", *removed)
+    return removed
