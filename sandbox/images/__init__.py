@@ -1,0 +1,73 @@
+"""The sandbox's OCI images, made from packages of the public registries and kept by content."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.cluster import home
+from sandbox.images import oci
+from sandbox.images.layers import ImageError, Workspace, build_layer
+from sandbox.images.recipes import RECIPES, Recipe
+
+__all__ = ["RECIPES", "Image", "ImageError", "build"]
+
+
+@dataclass(frozen=True)
+class Image:
+    """An OCI layout in a tar, and the name that pods call it by."""
+
+    reference: str
+    tar: Path
+
+
+def build(names: Sequence[str], progress: Callable[[str], None]) -> dict[str, Image]:
+    """Return the named images, made where the cache does not hold them.
+
+    Raises ImageError: a name that no recipe has, or what kept a layer from being made.
+    """
+    for name in names:
+        if name not in RECIPES:
+            raise ImageError(f"no image {name!r}; there are: {', '.join(RECIPES)}")
+    cache = home.cache()
+    # The recipes' order, in which those that wait for the one Go build at a time come last.
+    recipes = {name: RECIPES[name] for name in RECIPES if name in names}
+    tars = {name: cache / "images" / f"{name}-{key(it)}.tar" for name, it in recipes.items()}
+    if not all(it.exists() for it in tars.values()):
+        if os.geteuid():
+            raise ImageError("images are built in namespaces of their own: run this as root")
+        with home.locked(cache / "images/lock"):
+            for name, recipe in recipes.items():
+                if not tars[name].exists():
+                    _build(name, recipe, tars[name], cache, progress)
+    return {name: Image(oci.read_reference(tars[name]), tars[name]) for name in names}
+
+
+def key(recipe: Recipe) -> str:
+    """Return 16 hex digits that differ when anything that the image is made of differs."""
+    digest = hashlib.sha256(f"{recipe.layer.key} {recipe!r}".encode())
+    digest.update(Path(oci.__file__).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _build(
+    name: str, recipe: Recipe, tar: Path, cache: Path, progress: Callable[[str], None]
+) -> None:
+    lineage = recipe.layer.lineage
+    for layer in lineage:
+        if not layer.tree(cache).exists():
+            progress(f"{name}: making the layer {layer.name}")
+            build_layer(layer, cache)
+    trees = [layer.tree(cache) for layer in lineage]
+    progress(f"{name}: trying it out")
+    with tempfile.TemporaryDirectory(dir=cache / "images") as folder:
+        log = cache / f"images/log/{name}-check.log"
+        trial = Workspace(cache, log, Path(folder, "tree"), trees)
+        trial.tree.mkdir()
+        trial.log.write_bytes(b"")
+        check = f"bash -c 'command -v timeout'; {recipe.check}"
+        trial.enter(check, user=recipe.user, environment=recipe.variables)
+    progress(f"{name}: writing the image")
+    oci.write_image(tar, f"localhost/katonic/{name}", recipe.version, trees, recipe.config)

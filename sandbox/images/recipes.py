@@ -1,0 +1,190 @@
+"""What each image is made of."""
+
+from dataclasses import dataclass
+
+from sandbox.images.layers import PATH, Layer, Source
+from sandbox.images.steps import (
+    Bootstrap,
+    Copy,
+    GoModule,
+    GoProgram,
+    MavenZip,
+    Packages,
+    PythonEnvironment,
+    Script,
+)
+
+POSTGRESQL, KEYCLOAK, MLFLOW, PEBBLE = "15", "26.4.0", "3.17.2", "v1.26.0"
+MINIO = "2026.2.12"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An image: its software's version, its highest layer and what it tells the runtime.
+
+    `check` is a shell script that must succeed in the finished image, as the image's user.
+    """
+
+    version: str
+    layer: Layer
+    check: str
+    user: str = "0:0"
+    path: str = PATH
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Return the environment; HOME is a place that any uid can write, named or not."""
+        return {"PATH": self.path, "HOME": "/tmp", "LANG": "C.UTF-8"}  # noqa: S108
+
+    @property
+    def config(self) -> dict[str, object]:
+        """Return the `config` of the OCI image specification."""
+        return {"User": self.user, "Env": [f"{name}={it}" for name, it in self.variables.items()]}
+
+
+debian = Layer("debian", None, (Bootstrap("bookworm", ("ca-certificates",)),))
+python = Layer("python", debian, (Packages(("python3",)),))
+
+charm_base = Layer(
+    "charm-base",
+    python,
+    (
+        Script(
+            "groupadd --gid 170 juju; useradd --uid 170 --gid 170 --home-dir /var/lib/juju juju"
+        ),
+    ),
+)
+
+postgresql = Layer(
+    "postgresql",
+    debian,
+    (
+        Packages(
+            (f"postgresql-{POSTGRESQL}",),
+            # Uid, gid and home are the upstream image's; the cluster is the charm's to make.
+            before="""
+            groupadd --system --gid 999 postgres
+            useradd --system --uid 999 --gid 999 --home-dir /var/lib/postgresql \
+                --shell /bin/bash postgres
+            mkdir -p /etc/postgresql-common
+            echo create_main_cluster = false >/etc/postgresql-common/createcluster.conf
+        """,
+            # LLVM is half of the image and serves the compiling of very long queries alone.
+            left_out=(
+                "/usr/lib/x86_64-linux-gnu/libLLVM*",
+                "/usr/lib/x86_64-linux-gnu/libz3*",
+                "/usr/lib/postgresql/*/lib/llvmjit*",
+                "/usr/lib/postgresql/*/lib/bitcode/*",
+            ),
+        ),
+        Script("""
+        rm -f /etc/ssl/certs/ssl-cert-snakeoil.pem /etc/ssl/private/ssl-cert-snakeoil.key
+        install -d -o postgres -g postgres -m 3777 /var/run/postgresql
+        install -d -o postgres -g postgres -m 1777 /var/lib/postgresql/data
+    """),
+    ),
+)
+
+java = Layer(
+    "java",
+    debian,
+    (
+        # Java's installation links its manual pages, which are left out here.
+        Packages(("openjdk-17-jre-headless",), before="mkdir -p /usr/share/man/man1"),
+    ),
+)
+
+keycloak = Layer(
+    "keycloak",
+    java,
+    (
+        MavenZip(
+            "org.keycloak",
+            "keycloak-quarkus-dist",
+            KEYCLOAK,
+            "1b6a11a2726ac8a8dc9c91d5fafe989a75ce4f1622d7f7b45c21d5bc16629c0a",
+            "/opt/keycloak",
+        ),
+        # Owner, group and modes are those of the upstream image: any uid of group 0 can run it.
+        Script("""
+        chmod +x /opt/keycloak/bin/*.sh
+        useradd --uid 1000 --gid 0 --home-dir /opt/keycloak keycloak
+        /opt/keycloak/bin/kc.sh build --db=postgres --health-enabled=true --metrics-enabled=true
+        rm -rf /opt/keycloak/bin/*.bat /opt/keycloak/data/tmp
+        chown -R 1000:0 /opt/keycloak
+        chmod -R g+rwX /opt/keycloak
+    """),
+    ),
+)
+
+mlflow = Layer(
+    "mlflow",
+    python,
+    (
+        PythonEnvironment(Source("charms/mlflow/mlflow.lock"), "/opt/mlflow"),
+        Script("groupadd --gid 10003 katonic; useradd --uid 10003 --gid 10003 katonic"),
+    ),
+)
+
+agent = Layer(
+    "agent",
+    debian,
+    (
+        GoModule("github.com/canonical/pebble", PEBBLE, "./cmd/pebble", "/opt/agent/pebble"),
+        GoProgram(Source("sandbox/agent/hooktool"), "/opt/agent/hooktool"),
+        Copy(Source("sandbox/agent/agent.py"), "/opt/agent/agent.py", 0o755),
+    ),
+)
+
+minio = Layer(
+    "minio",
+    debian,
+    (
+        GoModule(
+            "github.com/minio/minio",
+            "v0.0.0-20260212201848-7aac2a2c5b7c",
+            ".",
+            "/usr/bin/minio",
+            "-s -w -X github.com/minio/minio/cmd.Version=2026-02-12T20:18:48Z"
+            " -X github.com/minio/minio/cmd.ReleaseTag=RELEASE.2026-02-12T20-18-48Z"
+            " -X github.com/minio/minio/cmd.CommitID=7aac2a2c5b7c",
+        ),
+    ),
+)
+
+RECIPES = {
+    "charm-base": Recipe(
+        "debian12", charm_base, "python3 -c 'import sqlite3, ssl'; tar --version"
+    ),
+    "postgresql": Recipe(
+        POSTGRESQL,
+        postgresql,
+        "echo x >/tmp/password; initdb -D /tmp/data --pwfile=/tmp/password; postgres --version",
+        "999:999",
+        f"/usr/lib/postgresql/{POSTGRESQL}/bin:{PATH}",
+    ),
+    "keycloak": Recipe(
+        KEYCLOAK,
+        keycloak,
+        "/opt/keycloak/bin/kc.sh show-config | grep 'kc.db = *postgres'",
+        "1000:0",
+        f"/opt/keycloak/bin:{PATH}",
+    ),
+    "mlflow": Recipe(
+        MLFLOW,
+        mlflow,
+        f"mlflow --version | grep -F {MLFLOW}; python -c "
+        "'import boto3, psycopg2, mlflow.server, prometheus_flask_exporter'",
+        "10003:10003",
+        f"/opt/mlflow/bin:{PATH}",
+    ),
+    "agent": Recipe(
+        PEBBLE, agent, "/opt/agent/pebble version --client; test -x /opt/agent/hooktool"
+    ),
+    "minio": Recipe(
+        MINIO,
+        minio,
+        "minio --version | grep -F RELEASE.2026-02-12",
+        "10002:10002",
+    ),
+}
