@@ -551,9 +551,7 @@ class Model:
         """Set options back to their defaults."""
         application, gone = self.application(name), set(options)
         kept = {k: v for k, v in application.config.items() if k not in gone}
-        self._configure(
-            application, {k: v for k, v in application.config.items() if k not in gone}
-        )
+        self._configure(application, kept)
 
     def refresh(self, name: str, charm: Charm, resources: Mapping[str, str] | None = None) -> None:
         """Give an application another charm; its pods are replaced by whoever runs them."""
@@ -769,10 +767,10 @@ class Model:
         found.connected = [name for name in found.connected if name != container]
         found.pebble.pop(container, None)
 
-    def notice(self, unit: str, container: str, notice_id: str, key: str) -> None:
+    def notice(self, unit: str, container: str, notice_id: str, kind: str, key: str) -> None:
         """Pebble has recorded a custom notice."""
         event = Event("pebble-custom-notice", workload=container, notice_id=notice_id)
-        self._pebble(unit, replace(event, notice_type="custom", notice_key=key))
+        self._pebble(unit, replace(event, notice_type=kind, notice_key=key))
 
     def check(self, unit: str, container: str, name: str, *, failed: bool) -> None:
         """A Pebble check has reached its threshold of failures, or recovered."""
