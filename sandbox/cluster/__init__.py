@@ -66,7 +66,7 @@ def start(progress: Progress, nodes: Sequence[NodeSpec] = NODES) -> Cluster:
     home = Home.current()
     build.install_packages(home.log / "packages.log", progress)
     binaries = build.binaries(home, progress)
-    with locked(home.root / "lock"):
+    with locked(home.root / "lock", lambda: progress("waiting for another start or stop to end")):
         refuse_strangers(home)
         own = images.own(home, binaries)
         raise_nodes(home, binaries, nodes, own, progress)
@@ -105,7 +105,7 @@ def raise_nodes(
         for tar in images.load(node, [own.pause, own.coredns, own.busybox]):
             progress(f"{node.spec.name}: loaded {tar.stem}")
     kubectl = Kubectl(binaries / "kubectl", home.kubeconfig)
-    wait(kubectl.ready, 120, "the API server", first.log(server.name))
+    wait(lambda: kubectl.reads("/readyz"), 120, "the API server", first.log(server.name))
     started = [first.ensure(daemon) for daemon in managers]
     for node in nodes:
         for daemon in site.agents(node.spec):
@@ -114,7 +114,10 @@ def raise_nodes(
                 progress(f"{node.spec.name}: started {daemon.name}")
     kubectl.apply({"coredns": coredns, "dns": network.DNS_SERVICE, "node": first.spec.name})
     for node in nodes:
-        kubectl.wait_for(f"node/{node.spec.name}", "create", "condition=Ready")
+        name = node.spec.name
+        kubectl.wait_for(f"node/{name}", "create", "condition=Ready")
+        kubelet = f"/api/v1/nodes/{name}/proxy/healthz"
+        wait(lambda path=kubelet: kubectl.reads(path), 30, f"kubelet {name}", node.log("kubelet"))
     if not until(network.resolves, seconds=120):
         raise ClusterError(f"the cluster's DNS does not answer; see {first.log('kubelet')}")
     if any(started):
@@ -146,7 +149,7 @@ def external(kubeconfig: Path, progress: Progress) -> Cluster:
     found = shutil.which("kubectl")
     program = Path(found) if found else build.binaries(Home.current(), progress) / "kubectl"
     kubectl = Kubectl(program, kubeconfig)
-    if not kubectl.ready():
+    if not kubectl.reads("/readyz"):
         raise ClusterError(f"the cluster of KUBECONFIG={kubeconfig} does not answer")
     shown = kubectl.run("config", "view", "--minify", "--output=json").stdout
     server = urlsplit(yaml.safe_load(shown)["clusters"][0]["cluster"]["server"])
@@ -155,13 +158,13 @@ def external(kubeconfig: Path, progress: Progress) -> Cluster:
         return Cluster(kubeconfig, toward.getsockname()[0], False, program)
 
 
-def stop(wipe: bool = False) -> None:
+def stop(wipe: bool = False, progress: Progress = lambda message: None) -> None:
     """Stop the local cluster as a power cut does, leaving no process, mount, route or group.
 
     With `wipe` its memory goes too: objects, images on nodes, volumes, certificates.
     """
     home = Home.current()
-    with locked(home.root / "lock"):
+    with locked(home.root / "lock", lambda: progress("waiting for another start or stop to end")):
         for node in reversed(running_nodes(home)):
             node.power_off()
         network.remove_bridge()

@@ -65,7 +65,7 @@ def install_packages(log: Path, progress: Progress) -> None:
     with log.open("w") as output:
         for step in (["update"], ["install", "--yes", "--no-install-recommends", *missing]):
             code = subprocess.run(
-                ["apt-get", "--quiet", *step],
+                ["apt-get", "--quiet", "-o", "DPkg::Lock::Timeout=300", *step],
                 stdout=output,
                 stderr=output,
                 env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
@@ -163,7 +163,7 @@ def binaries(home: Home, progress: Progress) -> Path:
     if made.exists():
         return made
     home.binaries.mkdir(parents=True, exist_ok=True)
-    with locked(go_lock()):
+    with locked(go_lock(), lambda: progress("waiting for another build with Go to end")):
         if made.exists():
             return made
         new = home.binaries / f"{made.name}{UNFINISHED}"

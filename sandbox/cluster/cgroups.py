@@ -38,13 +38,13 @@ def delegate(group: Path) -> None:
             (group / "cgroup.subtree_control").write_text(f"+{controller}")
 
 
-def remove() -> None:
-    """Remove every group of the cluster; their processes must have been killed."""
+def remove(node: str = "") -> None:
+    """Remove a node's groups, or all of the cluster; their processes must have been killed."""
     deadline = time.monotonic() + 10
     for hierarchy in hierarchies():
-        while (hierarchy / PARENT).exists():
+        while (group := hierarchy / PARENT / node).exists():
             try:
-                for folder, _, _ in os.walk(hierarchy / PARENT, topdown=False):
+                for folder, _, _ in os.walk(group, topdown=False):
                     Path(folder).rmdir()
             except OSError:
                 if time.monotonic() > deadline:

@@ -27,9 +27,9 @@ class Kubectl:
             text=True,
         )
 
-    def ready(self) -> bool:
-        """Return whether the API server is ready."""
-        return self.run("get", "--raw", "/readyz").returncode == 0
+    def reads(self, path: str) -> bool:
+        """Return whether the API server answers a path, such as /readyz."""
+        return self.run("get", "--raw", path).returncode == 0
 
     def apply(self, values: Mapping[str, str]) -> None:
         """Apply the manifests, with `$name` replaced by its value; a ClusterError if refused."""

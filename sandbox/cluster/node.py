@@ -92,6 +92,7 @@ class Node:
         unshare = ("--mount", "--net", "--pid", "--uts", "--ipc", "--mount-proc")
         spawn(["unshare", *unshare, "--fork", "--kill-child", pause, *mark], self.log("init"))
         wait(lambda: self.initial() is not None, 10, f"node {self.spec.name}", self.log("init"))
+        cgroups.remove(self.spec.name)  # groups of dead pods would hold the kubelet up
         cgroups.make(self.spec.name)
         settings = self.home.folder(self.spec.name) / "settings"
         settings.mkdir(parents=True, exist_ok=True)
