@@ -17,14 +17,17 @@ class WrongValueError(ValueError):
     """A value that its type does not allow; the message names key, value and what is allowed."""
 
 
+@typing.dataclass_transform(kw_only_default=True, frozen_default=True)
 class Config(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
     """A charm's options, typed: `max_connections` is the option `max-connections`."""
 
 
+@typing.dataclass_transform(kw_only_default=True, frozen_default=True)
 class Secret(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
     """The content of a Juju secret, all strings; fields that are None are left out."""
 
 
+@typing.dataclass_transform(kw_only_default=True, frozen_default=True)
 class Databag(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
     """What one side of an interface publishes; fields that are None are left out.
 

@@ -13,23 +13,23 @@ import pytest
 from ops import testing
 
 sys.path.insert(0, str(Path(__file__).parent))
-import charms
+import every_charm
 
 
-@pytest.fixture(params=charms.NAMES)
-def charm(request: pytest.FixtureRequest) -> Iterator[charms.Charm]:
-    loaded = charms.load(request.param)
+@pytest.fixture(params=every_charm.NAMES)
+def charm(request: pytest.FixtureRequest) -> Iterator[every_charm.Charm]:
+    loaded = every_charm.load(request.param)
     with loaded.serve():
         yield loaded
 
 
 @pytest.fixture
-def state(charm: charms.Charm, tmp_path: Path) -> testing.State:
+def state(charm: every_charm.Charm, tmp_path: Path) -> testing.State:
     return charm.complete(tmp_path)
 
 
 @pytest.fixture
-def settled(charm: charms.Charm, state: testing.State) -> testing.State:
+def settled(charm: every_charm.Charm, state: testing.State) -> testing.State:
     """Return the state once the charm has done all it can."""
     ctx = charm.context()
     out = ctx.run(ctx.on.config_changed(), state)
@@ -199,7 +199,7 @@ def fresh(state: testing.State, scratch: Path) -> testing.State:
     """Return the state without relations, in containers that have not run anything."""
     scratch.mkdir()
     containers = {
-        dataclasses.replace(it, mounts={"files": charms.mount(scratch / it.name)})
+        dataclasses.replace(it, mounts={"files": every_charm.mount(scratch / it.name)})
         for it in state.containers
     }
     return dataclasses.replace(state, relations=frozenset(), containers=containers)

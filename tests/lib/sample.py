@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 import ops
+
 from katonic import (
     FILES,
     Config,
@@ -37,20 +38,20 @@ world: list[str] = []
 """What the effects have done to the world outside."""
 
 
-class Options(Config):
+class Options(Config, frozen=True):
     level: Annotated[int, msgspec.Meta(ge=1, le=9, description="1 to 9")]
 
 
-class Login(Secret):
+class Login(Secret, frozen=True):
     username: str
     password: str
 
 
-class Requirer(Databag):
+class Requirer(Databag, frozen=True):
     database: str
 
 
-class Provider(Databag):
+class Provider(Databag, frozen=True):
     endpoint: str
     secret_user: Login
     weight: int | None = None

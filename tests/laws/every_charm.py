@@ -13,8 +13,9 @@ from typing import Any
 
 import ops
 import yaml
-from katonic import wire
 from ops import testing
+
+from katonic import wire
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.parent.name for path in ROOT.glob("charms/*/charmcraft.yaml"))
