@@ -1,0 +1,168 @@
+"""The platform, deployed once for the session: on the sandbox, or on the Juju that JUJU names.
+
+On Juju the charms are those of `./katonic pack`, and the images those of bundle.yaml.
+"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jubilant
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SANDBOX = ROOT / "sandbox/juju"
+BINARY = os.environ.get("JUJU", str(SANDBOX))
+ON_SANDBOX = BINARY == str(SANDBOX)
+MODEL = "integration"
+APPLICATIONS = {"files", "keycloak", "mlflow", "mlflow-minio", "postgresql"}
+
+
+@dataclass(frozen=True)
+class Platform:
+    """The deployed bundle and the tools to look at it from outside of Juju."""
+
+    juju: jubilant.Juju
+
+    def settle(self, *applications: str, timeout: float = 300) -> jubilant.Status:
+        """Return the status once the applications are active and idle."""
+        names = applications or tuple(APPLICATIONS)
+
+        def settled(status: jubilant.Status) -> bool:
+            return jubilant.all_active(status, *names) and jubilant.all_agents_idle(status, *names)
+
+        def broken(status: jubilant.Status) -> bool:
+            return jubilant.any_error(status, *names)
+
+        return self.juju.wait(settled, error=broken, timeout=timeout, delay=0.5)
+
+    def address(self, application: str) -> str:
+        """Return the address of the application's service."""
+        return self.juju.status().apps[application].address
+
+    def url(self, application: str, port: int) -> str:
+        """Return where the application serves HTTP."""
+        return f"http://{self.address(application)}:{port}"
+
+    def kubectl(self, *words: str) -> str:
+        """Return what kubectl prints in the model's namespace."""
+        command = kubectl_command()
+        done = subprocess.run(
+            [*command, "--namespace", MODEL, *words], capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    def pods(self) -> list[dict[str, Any]]:
+        """Return the pods of the model's applications."""
+        found = json.loads(self.kubectl("get", "pods", "-o", "json"))["items"]
+        return [it for it in found if "app.kubernetes.io/name" in it["metadata"]["labels"]]
+
+    def credentials(self, client: str) -> dict[str, str]:
+        """Return what the client charm has been given."""
+        return self.juju.run(f"{client}/0", "credentials").results
+
+    def sql(self, statement: str, database: str = "postgres") -> str:
+        """Return what PostgreSQL answers its superuser, without headers."""
+        return self.juju.ssh(
+            "postgresql/0",
+            "psql",
+            "-h",
+            "/charm/container/katonic",
+            "-U",
+            "postgres",
+            "-d",
+            database,
+            "-AtXc",
+            f"'{statement}'",
+            container="postgresql",
+        ).strip()
+
+
+def kubectl_command() -> list[str]:
+    """Return the command that talks to the cluster."""
+    if not ON_SANDBOX:
+        return ["kubectl"]
+    return [sys.executable, "-m", "sandbox.cluster", "kubectl"]
+
+
+def deploy_on_sandbox() -> None:
+    """Bring the bundle up as the README's command does, in a model of the tests' own."""
+    command = [sys.executable, "-m", "sandbox.up", "--model", MODEL]
+    subprocess.run(command, check=True, cwd=ROOT)
+
+
+def deploy_on_juju(juju: jubilant.Juju) -> None:
+    """Deploy the bundle of packed charms on the controller at hand."""
+    juju.cli("deploy", "--model", MODEL, str(ROOT / "bundle.yaml"), "--trust", include_model=False)
+
+
+@pytest.fixture(scope="session")
+def platform() -> Iterator[Platform]:
+    """Yield the deployed platform, every application active."""
+    juju = jubilant.Juju(model=MODEL, cli_binary=BINARY, wait_timeout=300)
+    if ON_SANDBOX:
+        deploy_on_sandbox()
+    else:
+        jubilant.Juju(cli_binary=BINARY).add_model(MODEL)
+        deploy_on_juju(juju)
+    deployed = Platform(juju)
+    deployed.settle(timeout=1200)
+    yield deployed
+    if not os.environ.get("KEEP_MODEL"):
+        juju.destroy_model(MODEL, destroy_storage=True, force=True)
+
+
+@pytest.fixture
+def juju(platform: Platform) -> jubilant.Juju:
+    """Return the client of the platform's model."""
+    return platform.juju
+
+
+def charm_path(folder: Path) -> Path:
+    """Return the charm as the binary at hand can deploy it."""
+    return folder if ON_SANDBOX else ROOT / "dist" / f"{folder.name}.charm"
+
+
+@pytest.fixture(scope="session")
+def deploy_client(platform: Platform) -> Iterator[Callable[[str], str]]:
+    """Return a function that deploys the client charm under a name; all are gone in the end."""
+    names: list[str] = []
+
+    def deploy(name: str, **config: str | bool) -> str:
+        image = "ubuntu:24.04"
+        if ON_SANDBOX:
+            from sandbox import images
+
+            image = images.build(["charm-base"], lambda text: None)["charm-base"].reference
+        path = charm_path(ROOT / "tests/charms/client")
+        platform.juju.deploy(path, name, config=config, resources={"box-image": image})
+        names.append(name)
+        platform.settle(name)
+        return name
+
+    yield deploy
+    for name in names:
+        with contextlib.suppress(jubilant.CLIError):
+            platform.juju.remove_application(name, destroy_storage=True)
+
+
+def eventually(holds: Callable[[], Any], timeout: float = 120, pause: float = 1) -> Any:
+    """Return the first true answer, or the last exception's cause when there is none in time."""
+    deadline = time.monotonic() + timeout
+    while True:
+        try:
+            if answer := holds():
+                return answer
+            failure: Exception = AssertionError("it never came true")
+        except Exception as error:  # noqa: BLE001 - what is asked may fail in any way meanwhile
+            failure = error
+        if time.monotonic() > deadline:
+            raise failure
+        time.sleep(pause)

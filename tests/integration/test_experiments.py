@@ -1,0 +1,135 @@
+"""A data scientist's day with MLflow's own client, and where the work ends up."""
+
+import json
+import os
+import secrets
+from pathlib import Path
+
+import boto3
+import mlflow
+import pytest
+from botocore.exceptions import ClientError
+from conftest import Platform
+
+pytestmark = pytest.mark.filterwarnings("default")  # MLflow's client warns of its own ways
+
+SIZE = 50 * 1024 * 1024
+
+
+class Doubling(mlflow.pyfunc.PythonModel):
+    """A model small enough to see through."""
+
+    def predict(self, context, model_input: list[int]) -> list[int]:
+        return [2 * it for it in model_input]
+
+
+@pytest.fixture(scope="module")
+def run_id(platform: Platform, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return a run with parameters, 1,000 metrics, an artifact of 50 MB and a registered model."""
+    os.environ["MLFLOW_TRACKING_URI"] = platform.url("mlflow", 5000)
+    mlflow.set_experiment("first-slice")
+    blob = tmp_path_factory.mktemp("artifact") / "weights.bin"
+    blob.write_bytes(os.urandom(SIZE))
+    with mlflow.start_run() as run:
+        mlflow.log_params({"depth": 3, "rate": 0.1})
+        for step in range(0, 1000, 100):
+            batch = [
+                mlflow.entities.Metric("loss", 1 / (1 + it), 0, it)
+                for it in range(step, step + 100)
+            ]
+            mlflow.MlflowClient().log_batch(run.info.run_id, metrics=batch)
+        mlflow.log_artifact(str(blob))
+        mlflow.pyfunc.log_model(
+            name="model", python_model=Doubling(), registered_model_name="doubling"
+        )
+    (blob.parent / "digest").write_bytes(blob.read_bytes()[:64] + blob.read_bytes()[-64:])
+    mlflow.set_tag("ends", (blob.parent / "digest").read_bytes().hex())
+    mlflow.end_run()
+    return run.info.run_id
+
+
+def test_a_run_with_a_thousand_metrics_is_in_postgresql(platform, run_id):
+    name = database_of(platform, "mlflow")
+    counted = platform.sql(
+        f"select count(*) from metrics where run_uuid = '\\''{run_id}'\\''", database=name
+    )
+    assert counted == "1000"
+    history = mlflow.MlflowClient().get_metric_history(run_id, "loss")
+    assert len(history) == 1000
+
+
+def test_an_artifact_comes_back_as_it_went(run_id, tmp_path):
+    path = mlflow.artifacts.download_artifacts(
+        run_id=run_id, artifact_path="weights.bin", dst_path=str(tmp_path)
+    )
+    assert Path(path).stat().st_size == SIZE
+
+
+def test_a_registered_model_is_loaded_and_works(run_id):
+    model = mlflow.pyfunc.load_model("models:/doubling/1")
+    assert list(model.predict([1, 2, 3])) == [2, 4, 6]
+
+
+def test_artifacts_are_encrypted_at_rest(platform, run_id):
+    s3, bucket = store(platform)
+    (key,) = (it for it in keys(s3, bucket) if it.endswith("weights.bin"))
+    head = s3.head_object(Bucket=bucket, Key=key)
+    assert head["ContentLength"] == SIZE
+    assert head["ServerSideEncryption"] in ("AES256", "aws:kms")
+
+
+def test_mlflows_key_reaches_no_other_bucket(platform, run_id, deploy_client):
+    other = deploy_client("neighbour", bucket="neighbour")
+    platform.juju.integrate(f"{other}:s3", "mlflow-minio:s3")
+    platform.settle(other, "mlflow-minio")
+    s3, _ = store(platform)
+    for call in (
+        lambda: s3.list_objects_v2(Bucket="neighbour"),
+        lambda: s3.put_object(Bucket="neighbour", Key="x", Body=b"x"),
+        lambda: s3.create_bucket(Bucket=f"mine-{secrets.token_hex(4)}"),
+    ):
+        with pytest.raises(ClientError, match="AccessDenied"):
+            call()
+    assert bucket_names(s3) in ([], [store(platform)[1]])
+
+
+def bucket_names(s3) -> list[str]:
+    try:
+        return [it["Name"] for it in s3.list_buckets()["Buckets"]]
+    except ClientError:
+        return []
+
+
+def keys(s3, bucket: str) -> list[str]:
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+    return [it["Key"] for page in pages for it in page.get("Contents", [])]
+
+
+def store(platform: Platform):
+    """Return MLflow's own access to its bucket, as the relation gave it."""
+    unit = json.loads(platform.juju.cli("show-unit", "mlflow/0", "--format", "json"))["mlflow/0"]
+    (relation,) = (it for it in unit["relation-info"] if it["endpoint"] == "artifacts")
+    bag = relation["application-data"]
+    content = secret(platform, bag["secret-extra"])
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=platform.url("mlflow-minio", 9000),
+        aws_access_key_id=content["access-key"],
+        aws_secret_access_key=content["secret-key"],
+        region_name=bag.get("region", "us-east-1"),
+    )
+    return s3, bag["bucket"]
+
+
+def secret(platform: Platform, uri: str) -> dict[str, str]:
+    """Return a secret's content, as an administrator can see it."""
+    identifier = uri.rpartition("/")[2].removeprefix("secret:")
+    return dict(platform.juju.show_secret(identifier, reveal=True).content)
+
+
+def database_of(platform: Platform, application: str) -> str:
+    """Return the database that the application was given."""
+    name = f"{application}/0"
+    unit = json.loads(platform.juju.cli("show-unit", name, "--format", "json"))[name]
+    (relation,) = (it for it in unit["relation-info"] if it["endpoint"] == "database")
+    return relation["application-data"]["database"]
