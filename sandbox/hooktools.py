@@ -711,7 +711,8 @@ def _parse(argv: list[str], stdin: str) -> _Call:
                 if following is None:
                     raise _UsageError(f"option needs an argument: {given}")
                 value = following
-            flags[name], spelling[name] = value, given
+            if takes[name] or value.lower() not in ("false", "f", "0"):
+                flags[name], spelling[name] = value, given
     return _Call(flags, tuple(words), stdin, spelling)
 
 

@@ -36,6 +36,7 @@ SEVERITY = ("error", "blocked", "waiting", "maintenance", "active", "unknown")
 LOST = "agent lost, see `juju debug-logs` or `juju show-status-log` for more information"
 HISTORY = 100
 """How many statuses of each unit are remembered."""
+LONGEST_RETRY = 300.0
 LOST_AFTER = 60.0
 """Seconds without an agent after which another unit becomes leader."""
 
@@ -855,7 +856,8 @@ class Model:
             again = found.failed == event
             found.failed, found.retries = event, found.retries + 1 if again else 1
             automatic = self.settings.get("automatically-retry-hooks", "true") == "true"
-            found.retry_at = now + 5.0 * 2 ** (found.retries - 1) if automatic else None
+            pause = min(5.0 * 2 ** min(found.retries - 1, 10), LONGEST_RETRY)
+            found.retry_at = now + pause if automatic else None
             self.write_log(unit, "ERROR", module, f'hook "{name}" {how} failed: {error}')
             self.write_log(
                 unit, "INFO", "juju.worker.uniter", f'awaiting error resolution for "{name}" hook'

@@ -1,0 +1,462 @@
+"""Runs hooks in process, without a cluster: a whole bundle in milliseconds an event.
+
+A charm is run by ops itself; its hook tool calls are answered by the same HookContext that answers
+them in a pod, for only there it is seen which secrets a unit has read. Pebble is ops's own testing
+Pebble. What lies outside (programs, HTTP) is played by a World. These are private parts of ops
+(as ops.testing itself uses them), so the lock file pins it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import email.message
+import importlib.util
+import io
+import logging
+import os
+import random
+import shutil
+import sys
+import traceback
+import urllib.error
+import urllib.request
+import urllib.response
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlsplit
+from unittest import mock
+
+import ops
+import ops.testing
+import yaml
+from ops import _main, hookcmds, storage
+from ops._private.harness import _TestingPebbleClient
+from ops.log import JujuLogHandler
+from ops.model import _ModelBackend
+
+from sandbox import events
+from sandbox.charm import Charm
+from sandbox.events import Event
+from sandbox.hooktools import HookContext
+from sandbox.model import Model
+
+ACTIVE = ops.pebble.ServiceStatus.ACTIVE
+INACTIVE = ops.pebble.ServiceStatus.INACTIVE
+
+
+class World:
+    """What lies outside an application's charm; one for each application, override to play more.
+
+    `execute` is a program that the charm runs in a container; `answer` is what a workload says to
+    an HTTP request, once its service is up: a status code and a body.
+    """
+
+    def __init__(self, application: str) -> None:
+        self.application = application
+
+    def execute(
+        self, unit: str, container: str, args: ops.testing.ExecArgs
+    ) -> ops.testing.ExecResult:
+        """Return how the program ends; here, well and in silence."""
+        return ops.testing.ExecResult()
+
+    def answer(self, unit: str, request: urllib.request.Request) -> tuple[int, bytes]:
+        """Return a status code and a body; here, 200 and nothing."""
+        return 200, b""
+
+
+class Pebble(_TestingPebbleClient):
+    """Pebble of one workload container; services take their time to come up.
+
+    A service that runs `pebble notify KEY` at its end is one of `notifiers`.
+    """
+
+    def __init__(self, root: Path, execute: ops.testing.ExecHandler) -> None:
+        super().__init__(SimpleNamespace(_can_connect=lambda client: self.connected), root)  # pyright: ignore[reportArgumentType]
+        root.mkdir(parents=True, exist_ok=True)
+        self.connected = False
+        self.starting: set[str] = set()
+        self.running: dict[str, Any] = {}
+        self._handle_exec((), execute)
+
+    def restart(self) -> None:
+        """End and begin the container: its plan is gone, what lies in /charm/container stays."""
+        self.connected = False
+        self._layers.clear()
+        for state in (self._service_status, self._check_infos, self.running, self.starting):
+            state.clear()
+        for child in self._root.iterdir():
+            if child.name != "charm":
+                child.unlink() if child.is_symlink() else shutil.rmtree(child)
+
+    def notifiers(self) -> dict[str, str]:
+        """Return the services that will notify, and with which key."""
+        services = self._render_services()
+        active = (name for name, status in self._service_status.items() if status is ACTIVE)
+        found = ((name, services[name].command.rpartition("pebble notify ")[2]) for name in active)
+        return {n: key.strip("'\" ") for n, key in found if key != services[n].command}
+
+    def serves(self, url: str) -> bool:
+        """Return whether what answers at the URL is up: the service its check is named like."""
+        netloc = urlsplit(url).netloc
+        up = {n for n, status in self._service_status.items() if status is ACTIVE} - self.starting
+        checks = self._render_checks().items()
+        named = {n for n, c in checks if c.http and urlsplit(c.http["url"]).netloc == netloc}  # pyright: ignore[reportTypedDictNotRequiredAccess]
+        return bool(up & named if named else up - self.notifiers().keys())
+
+    def replan_services(self, timeout: float = 30.0, delay: float = 0.1) -> None:
+        """Start what is enabled and not running, and restart what has changed."""
+        super().replan_services(timeout, delay)
+        for name, service in self._render_services().items():
+            if service.startup == "enabled" and self.running.get(name) != service.to_dict():
+                self._begin(name)
+
+    def start_services(
+        self, services: list[str], timeout: float = 30.0, delay: float = 0.1
+    ) -> Any:
+        """Start services that are not running."""
+        new = [name for name in services if self._service_status.get(name) is not ACTIVE]
+        change = super().start_services(services, timeout, delay)
+        for name in new:
+            self._begin(name)
+        return change
+
+    def restart_services(
+        self, services: list[str], timeout: float = 30.0, delay: float = 0.1
+    ) -> Any:
+        """Restart services."""
+        change = super().restart_services(services, timeout, delay)
+        for name in services:
+            self._begin(name)
+        return change
+
+    def stop_services(self, services: list[str], timeout: float = 30.0, delay: float = 0.1) -> Any:
+        """Stop services."""
+        for name in services:
+            self.running.pop(name, None)
+            self.starting.discard(name)
+        return super().stop_services(services, timeout, delay)
+
+    def exited(self, service: str) -> None:
+        """End a one-shot service."""
+        self._service_status[service] = INACTIVE
+        self.running.pop(service, None)
+
+    def _begin(self, service: str) -> None:
+        self.running[service] = self._render_services()[service].to_dict()
+        if service not in self.notifiers():
+            self.starting.add(service)
+
+
+class _Backend(_ModelBackend):
+    """ops's own backend, whose hook tools the sandbox answers, with Pebble of the simulation."""
+
+    def __init__(self, context: ops.JujuContext, pebbles: Mapping[str, Pebble]) -> None:
+        super().__init__(juju_context=context)
+        self._pebbles = pebbles
+
+    def get_pebble(self, socket_path: str) -> Any:
+        return self._pebbles[Path(socket_path).parent.name]
+
+
+class _Dispatch(_main._Manager):
+    """One dispatch of a charm, as ops.main makes it, with nothing left behind in the process."""
+
+    def __init__(self, code: _Code, backend: _Backend, context: ops.JujuContext) -> None:
+        self._code = code
+        # ops defines a charm's events on its class, once: each dispatch needs a class of its own.
+        emitters = type("Events", (type(code.charm.on),), {})
+        charm = type(code.charm.__name__, (code.charm,), {"on": emitters()})
+        super().__init__(charm, backend, juju_context=context)
+
+    def _load_charm_meta(self) -> ops.CharmMeta:
+        return self._code.meta
+
+    def _make_storage(self, dispatcher: Any) -> storage.SQLiteStorage:
+        return storage.SQLiteStorage(":memory:")
+
+    def _setup_root_logging(self) -> None:
+        self.handler = JujuLogHandler(self._model_backend, logging.INFO)
+        logging.getLogger().addHandler(self.handler)
+
+
+@dataclass(frozen=True)
+class _Code:
+    """A charm's class and metadata, loaded once."""
+
+    charm: type[ops.CharmBase]
+    meta: ops.CharmMeta
+
+
+def load(charm: Charm) -> _Code:
+    """Import a charm from its source folder."""
+    source = charm.path / "src"
+    name = f"simulated_{charm.name.replace('-', '_')}"
+    spec = importlib.util.spec_from_file_location(name, source / "charm.py")
+    if spec is None or spec.loader is None:
+        raise ImportError(f"no charm at {source}")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    with mock.patch.object(sys, "path", [str(source), *sys.path]):
+        spec.loader.exec_module(module)
+    (found,) = (
+        it
+        for it in vars(module).values()
+        if isinstance(it, type) and issubclass(it, ops.CharmBase) and it.__module__ == name
+    )
+    raw = yaml.safe_load((charm.path / "charmcraft.yaml").read_text())
+    return _Code(found, ops.CharmMeta(raw, raw.get("actions"), raw.get("config")))
+
+
+@dataclass
+class Failure:
+    """A hook that ended badly without having been asked to."""
+
+    unit: str
+    hook: str
+    traceback: str
+
+
+@dataclass
+class Simulation:
+    """A model whose units live in this process.
+
+    `worlds` makes the World of each application, by the name of its charm. Nothing happens by
+    itself: `steps` tells what may happen next, `settle` lets it happen, in an order that `seed`
+    decides, until nothing more can.
+    """
+
+    directory: Path
+    seed: int = 0
+    worlds: Mapping[str, Callable[[str], World]] = field(default_factory=dict)
+    now: float = 1_800_000_000.0
+    told: list[tuple[str, str]] = field(default_factory=list)
+    """Every hook that ran: unit and name."""
+    failures: list[Failure] = field(default_factory=list)
+    log: list[tuple[str, str, str]] = field(default_factory=list)
+    """debug-log: unit, level, text."""
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)
+        self.model = Model("sim", str(uuid.UUID(int=7)), settings={_INTERVAL: "87600h"})
+        self.model.random = random.Random(self.seed)
+        self.model.clock = lambda: self.now
+        self.model.write_log = lambda who, level, module, text: self.log.append((who, level, text))
+        self.pods: dict[str, dict[str, Pebble]] = {}
+        self.outside: dict[str, World] = {}
+        self._codes: dict[Path, _Code] = {}
+        self._count = 0
+
+    def steps(self) -> list[tuple[str, Callable[[], None]]]:
+        """Return everything that may happen next: what it is, and a call that does it."""
+        found: list[tuple[str, Callable[[], None]]] = []
+
+        def add(what: str, call: Callable[..., None], *args: Any) -> None:
+            found.append((what, lambda: call(*args)))
+
+        for application in self.model.applications.values():
+            for unit in application.units.values():
+                if not unit.up:
+                    add("pod up", self.pod_up, unit.name)
+                    continue
+                for event in events.due(self.model, unit, self.now):
+                    add(events.hook_name(event), self.run, unit.name, event)
+                stores = [s for s in self.model.storage.values() if s.unit == unit.name]
+                if not all(storage.attached for storage in stores):
+                    add("storage", self.model.storage_ready, unit.name)
+                for name, pebble in self.pods[unit.name].items():
+                    if not pebble.connected:
+                        add("pebble", self.pebble_up, unit.name, name)
+                    for service in pebble.starting:
+                        add("service up", pebble.starting.discard, service)
+                    for service, key in pebble.notifiers().items():
+                        add("notice", self.notify, unit.name, name, service, key)
+        return found
+
+    def settle(self, limit: int = 5000) -> int:
+        """Let everything happen that can, and return how many hooks ran.
+
+        Raises RuntimeError when it does not end.
+        """
+        before = len(self.told)
+        while len(self.told) - before < limit:
+            steps = self.steps()
+            if steps:
+                self.random.choice(steps)[1]()
+            elif not self._wait():
+                return len(self.told) - before
+        raise RuntimeError(f"no end after {limit} hooks; the last: {self.told[-10:]}")
+
+    def run(self, unit: str, event: Event, *, crash: bool = False) -> None:
+        """Run one hook; with `crash`, the dispatch dies when the charm has done all it does."""
+        self.now += 0.4
+        context = HookContext(self.model, unit, event, lambda path: Path(path).read_text())
+        self.told.append((unit, events.hook_name(event)))
+        code = self.dispatch(context)
+        context.finish(1 if crash else code)
+        if unit.rpartition("/")[0] not in self.model.applications or (
+            int(unit.rpartition("/")[2])
+            not in self.model.applications[context.application.name].units
+        ):
+            self.pods.pop(unit, None)
+
+    def dispatch(self, context: HookContext) -> int:
+        """Run the charm for an event and return its exit code."""
+        charm = context.application.charm
+        code = self._codes.get(charm.path) or self._codes.setdefault(charm.path, load(charm))
+        environment = context.environment | {"JUJU_CHARM_DIR": str(charm.path)}
+        juju = ops.JujuContext.from_environ(environment)
+        backend = _Backend(juju, self.pods[context.unit.name])
+        try:
+            with _process(environment), self._answering(context):
+                dispatch = _Dispatch(code, backend, juju)
+                try:
+                    dispatch.run()
+                finally:
+                    dispatch.destroy()
+                    logging.getLogger().removeHandler(dispatch.handler)
+        except _main._Abort as abort:
+            return abort.exit_code
+        except Exception:
+            hook = events.hook_name(context.event)
+            self.failures.append(Failure(context.unit.name, hook, traceback.format_exc()))
+            return 1
+        return 0
+
+    # --- what happens to pods -------------------------------------------------------------------
+
+    def pod_up(self, unit: str) -> None:
+        """Start a unit's pod: an empty one, with its storage mounted."""
+        self._count += 1
+        application = self.model.applications[unit.rpartition("/")[0]]
+        if not application.address:
+            self.model.service_up(application.name, f"10.152.183.{len(self.outside) + 10}")
+        world = self._world(application.name)
+        root = self.directory / f"pod-{self._count}"
+        self.pods[unit] = {}
+        for name, workload in application.charm.containers.items():
+
+            def execute(
+                args: ops.testing.ExecArgs, container: str = name
+            ) -> ops.testing.ExecResult:
+                return world.execute(unit, container, args)
+
+            self.pods[unit][name] = Pebble(root / name, execute)
+            for mounted in workload.mounts:
+                volumes = [s for s in self.model.storage.values() if s.unit == unit]
+                for volume in (v for v in volumes if v.name == mounted.storage):
+                    kept = self.directory / volume.id.replace("/", "-")
+                    kept.mkdir(exist_ok=True)
+                    link = root / name / mounted.location.lstrip("/")
+                    link.parent.mkdir(parents=True, exist_ok=True)
+                    link.symlink_to(kept)
+        self.model.pod_up(unit, f"10.1.0.{self._count % 250}", f"pod-{self._count}")
+
+    def pod_down(self, unit: str) -> None:
+        """Delete a unit's pod; another comes with `pod_up`."""
+        if (stop := self.model.next_event(unit, self.now)) is None or stop.kind != "remove":
+            self.model.stopping(unit)
+            if (stop := self.model.next_event(unit, self.now)) is not None:
+                self.run(unit, stop)
+        self.model.pod_down(unit)
+        self.pods.pop(unit, None)
+
+    def pebble_up(self, unit: str, container: str) -> None:
+        """Let Pebble of a container answer."""
+        self.pods[unit][container].connected = True
+        self.model.pebble_ready(unit, container)
+
+    def restart_container(self, unit: str, container: str) -> None:
+        """Kill a workload container; Pebble answers again with `pebble_up`."""
+        self.pods[unit][container].restart()
+        self.model.pebble_gone(unit, container)
+
+    def notify(self, unit: str, container: str, service: str, key: str) -> None:
+        """Let a notifier end, with its notice."""
+        pebble = self.pods[unit][container]
+        pebble.exited(service)
+        self._count += 1
+        self.model.notice(unit, container, str(self._count), "custom", key)
+
+    def _wait(self) -> bool:
+        """Go on to the next thing that time brings; False when there is none but update-status."""
+        failed = [u.retry_at for u in self.model.units() if u.failed and u.retry_at is not None]
+        if failed:
+            self.now = max(self.now, min(failed))
+        return bool(failed)
+
+    # --- the world outside ----------------------------------------------------------------------
+
+    def _world(self, application: str) -> World:
+        if application not in self.outside:
+            make = self.worlds.get(self.model.applications[application].charm.name, World)
+            self.outside[application] = make(application)
+        return self.outside[application]
+
+    @contextlib.contextmanager
+    def _answering(self, context: HookContext) -> Iterator[None]:
+        """Answer the charm's hook tools, and its HTTP requests by urllib."""
+
+        def tool(argv: list[str], *, input: str | None = None, **_: Any) -> Any:  # noqa: A002
+            done = context.run(list(argv), input or "")
+            if done.code:
+                raise _CALLED(done.code, list(argv), done.stdout, done.stderr)
+            return SimpleNamespace(stdout=done.stdout)
+
+        opener = urllib.request.build_opener(_Http(self, context.unit.name))
+        processes = SimpleNamespace(run=tool, CalledProcessError=_CALLED)
+        with (
+            mock.patch.object(hookcmds._utils, "subprocess", processes),
+            mock.patch.object(urllib.request, "_opener", opener),
+        ):
+            yield
+
+    def respond(self, unit: str, request: urllib.request.Request) -> tuple[int, bytes]:
+        """Return what answers a request of a unit; raises URLError when nothing listens."""
+        host = urlsplit(request.full_url).hostname or ""
+        target = unit if host in ("localhost", "127.0.0.1") else ""
+        for name in self.pods if not target else ():
+            application, _, number = name.rpartition("/")
+            named = host.split(".")[0] in (application, f"{application}-{number}")
+            target = name if named or host == self.model.find(name).address else target
+        url = request.full_url
+        if not any(pebble.serves(url) for pebble in self.pods.get(target, {}).values()):
+            raise urllib.error.URLError(ConnectionRefusedError(111, "Connection refused"))
+        return self._world(target.rpartition("/")[0]).answer(target, request)
+
+
+class _Http(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
+    """Answers HTTP from the simulation, where urllib would open a connection."""
+
+    def __init__(self, simulation: Simulation, unit: str) -> None:
+        super().__init__()
+        self._simulation, self._unit = simulation, unit
+
+    def http_open(self, req: urllib.request.Request) -> Any:
+        code, body = self._simulation.respond(self._unit, req)
+        headers = email.message.Message()
+        response = urllib.response.addinfourl(io.BytesIO(body), headers, req.full_url, code)
+        response.msg = "simulated"  # pyright: ignore[reportAttributeAccessIssue]
+        return response
+
+    https_open = http_open
+
+
+@contextlib.contextmanager
+def _process(environment: Mapping[str, str]) -> Iterator[None]:
+    """Give the process a hook's environment for a while."""
+    before = dict(os.environ)
+    os.environ.update(environment)
+    try:
+        yield
+    finally:
+        for name in os.environ.keys() - before.keys():
+            del os.environ[name]
+        os.environ.update(before)
+
+
+_CALLED = hookcmds._utils.subprocess.CalledProcessError
+_INTERVAL = "update-status-hook-interval"
