@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sandbox.cluster import home
@@ -38,10 +39,13 @@ def build(names: Sequence[str], progress: Callable[[str], None]) -> dict[str, Im
     if not all(it.exists() for it in tars.values()):
         if os.geteuid():
             raise ImageError("images are built in namespaces of their own: run this as root")
-        with home.locked(cache / "images/lock"):
+        waiting = partial(progress, "waiting for another build of images to end")
+        with home.locked(cache / "images/lock", waiting):
             for name, recipe in recipes.items():
                 if not tars[name].exists():
-                    _build(name, recipe, tars[name], cache, progress)
+                    _build(
+                        name, recipe, tars[name], cache, lambda it, n=name: progress(f"{n}: {it}")
+                    )
     return {name: Image(oci.read_reference(tars[name]), tars[name]) for name in names}
 
 
@@ -58,16 +62,16 @@ def _build(
     lineage = recipe.layer.lineage
     for layer in lineage:
         if not layer.tree(cache).exists():
-            progress(f"{name}: making the layer {layer.name}")
-            build_layer(layer, cache)
+            progress(f"making the layer {layer.name}")
+            build_layer(layer, cache, progress)
     trees = [layer.tree(cache) for layer in lineage]
-    progress(f"{name}: trying it out")
+    progress("trying it out")
     with tempfile.TemporaryDirectory(dir=cache / "images") as folder:
         log = cache / f"images/log/{name}-check.log"
-        trial = Workspace(cache, log, Path(folder, "tree"), trees)
+        trial = Workspace(cache, log, progress, Path(folder, "tree"), trees)
         trial.tree.mkdir()
-        trial.log.write_bytes(b"")
+        trial.log.write_text("")
         check = f"bash -c 'command -v timeout'; {recipe.check}"
         trial.enter(check, user=recipe.user, environment=recipe.variables)
-    progress(f"{name}: writing the image")
+    progress("writing the image")
     oci.write_image(tar, f"localhost/katonic/{name}", recipe.version, trees, recipe.config)

@@ -44,11 +44,13 @@ class Workspace:
     """Where a layer comes to be.
 
     `tree` is the overlay's upper directory, `lower` the trees beneath it, lowest first,
-    `cache` the folder of downloads, and `log` the file that takes what the tools say.
+    `cache` the folder of downloads, `log` the file that takes what the tools say, and
+    `progress` hears what is being done.
     """
 
     cache: Path
     log: Path
+    progress: Callable[[str], None]
     tree: Path
     lower: Sequence[Path] = field(default=())
 
@@ -70,6 +72,7 @@ class Workspace:
                 "-o",
                 "DPkg::Lock::Timeout=600",
             ]
+            self.progress(f"installing {package} on this machine")
             quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
             self.run([*apt, "update"], quiet)
             self.run([*apt, "install", package], quiet)
@@ -79,21 +82,31 @@ class Workspace:
         command: Sequence[str | Path],
         environment: Mapping[str, str] | None = None,
         folder: Path | None = None,
+        heard: Callable[[int], None] = lambda count: None,
     ) -> None:
-        """Run a command on this machine; raise ImageError with its last words when it fails."""
-        with self.log.open("ab") as log:
-            log.write(f"+ {' '.join(map(str, command))}\n".encode())
-            log.flush()
-            code = subprocess.run(
+        """Run a command on this machine, telling `heard` how many lines it has said.
+
+        Raises ImageError with its last words when it fails.
+        """
+        words = ""
+        with self.log.open("a") as log:
+            log.write(f"+ {' '.join(map(str, command))}\n")
+            with subprocess.Popen(
                 command,
                 env=environment,
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            ).returncode
-        if code:
-            words = self.log.read_text(errors="replace").strip().splitlines()[-1]
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+            ) as process:
+                assert process.stdout
+                for count, line in enumerate(process.stdout, start=1):
+                    log.write(line)
+                    words = line.strip() or words
+                    heard(count)
+        if code := process.returncode:
             raise ImageError(f"{command[0]} failed ({code}): {words} (all of it: {self.log})")
 
     def enter(
@@ -127,7 +140,7 @@ class Workspace:
             mount -t tmpfs -o mode=1777 tmpfs "$R/tmp"
             mount -t tmpfs tmpfs "$R/mnt"
             {mounts}
-            exec chroot --userspec={user} "$R" sh -euc "$SCRIPT"
+            exec chroot --userspec={user} "$R" sh -euxc "$SCRIPT"
         """
         proxies = {name: it for name, it in os.environ.items() if name.lower().endswith("_proxy")}
         variables = {"PATH": PATH, "HOME": "/tmp", "LANG": "C.UTF-8", **proxies}  # noqa: S108
@@ -162,15 +175,16 @@ class Layer:
         return cache / "images/layers" / self.key
 
 
-def build_layer(layer: Layer, cache: Path) -> None:
+def build_layer(layer: Layer, cache: Path, progress: Callable[[str], None]) -> None:
     """Make the layer in the cache, which holds those beneath it."""
     tree = layer.tree(cache)
     work, log = cache / "images/work" / tree.name, cache / "images/log" / f"{layer.name}.log"
     shutil.rmtree(work, ignore_errors=True)
     for folder in (tree.parent, work / "tree", log.parent):
         folder.mkdir(parents=True, exist_ok=True)
-    log.write_bytes(b"")
-    workspace = Workspace(cache, log, work / "tree", [it.tree(cache) for it in layer.lineage[:-1]])
+    log.write_text("")
+    lower = [it.tree(cache) for it in layer.lineage[:-1]]
+    workspace = Workspace(cache, log, progress, work / "tree", lower)
     for step in layer.steps:
         step(workspace)
     workspace.tree.rename(tree)

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import zipfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sandbox.cluster import build
@@ -20,6 +21,7 @@ _SWEEP = """
         /var/cache/ldconfig/aux-cache /var/cache/apt/*.bin \
         /etc/passwd- /etc/group- /etc/shadow- /etc/gshadow-
 """
+_WAITING = "waiting for another build with Go to end"
 _COMPILE = "python3 -m compileall -q -f --invalidation-mode unchecked-hash"
 _NO_USRMERGE = """printf 'Package: usrmerge\nPin: release *\nPin-Priority: -1\n' \
     >"$1/etc/apt/preferences.d/usrmerge"
@@ -98,8 +100,18 @@ class Toolchain:
         self, workspace: Workspace, folder: Path, package: str, target: str, flags: str
     ) -> None:
         """Build a package of the module in the folder into a static program of the image."""
-        command = [build.go()[0], "build", "-ldflags", flags, "-o", workspace.place(target)]
-        workspace.run(["nice", *command, package], build.go_environment(), folder)
+        go, environment = build.go()[0], build.go_environment()
+        listed = subprocess.run(
+            [go, "list", "-deps", package], cwd=folder, env=environment, capture_output=True
+        )
+        packages = len(listed.stdout.split())
+
+        def heard(count: int) -> None:
+            if count % 50 == 0:
+                workspace.progress(f"compiled {count} of at most {packages} Go packages")
+
+        options = ["-v", "-ldflags", flags, "-o", workspace.place(target)]
+        workspace.run([go, "build", *options, package], environment, folder, heard)
 
 
 @dataclass(frozen=True)
@@ -116,7 +128,7 @@ class GoModule:
     def __call__(self, workspace: Workspace) -> None:
         """Fetch the module and build the package."""
         name = f"{self.module}@{self.version}"
-        with locked(build.go_lock()):
+        with locked(build.go_lock(), partial(workspace.progress, _WAITING)):
             download = subprocess.run(
                 [build.go()[0], "mod", "download", "-json", name],
                 env=build.go_environment(),
@@ -140,7 +152,7 @@ class GoProgram:
 
     def __call__(self, workspace: Workspace) -> None:
         """Build the program."""
-        with locked(build.go_lock()):
+        with locked(build.go_lock(), partial(workspace.progress, _WAITING)):
             self.toolchain.compile(workspace, self.source.path, ".", self.target, "-s -w")
 
 

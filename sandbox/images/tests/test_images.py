@@ -99,7 +99,7 @@ def test_a_layer_that_fails_is_not_in_the_cache_and_says_why(tmp_path: Path) -> 
 
     layer = Layer("broken", None, (fail,))
     with pytest.raises(ImageError, match=r"sh failed \(3\): no space left .*broken\.log"):
-        build_layer(layer, tmp_path)
+        build_layer(layer, tmp_path, print)
 
     assert not layer.tree(tmp_path).exists()
 
