@@ -240,7 +240,8 @@ def stateful_set(model: Model, app: Application, controller: Controller) -> Stat
             ),
             *(
                 core_v1.VolumeMount(
-                    name=claim_prefix(app, name), mountPath=f"/var/lib/juju/storage/{name}-0"
+                    name=claim_prefix(app, name),
+                    mountPath=app.charm.storage[name].location or f"/var/lib/juju/storage/{name}-0",
                 )
                 for name in sorted(app.storage)
                 if app.storage[name][1]
@@ -490,7 +491,9 @@ def affinity(app: Application) -> core_v1.Affinity | None:
 class Pods:
     """Keeps the cluster as the models want it, and watches the pods."""
 
-    def __init__(self, client: Client, controller: Controller, password: Callable[[str], str]):
+    def __init__(
+        self, client: Client, controller: Controller, password: Callable[[Model, str], str]
+    ):
         self.client, self.controller, self.password = client, controller, password
         self.written: dict[tuple[str, str], dict[str, Any]] = {}
 
@@ -522,7 +525,7 @@ class Pods:
         if written == wanted:
             return app.address, app.provider_id
         if written.get("template") != wanted["template"]:
-            password = self.password(app.uuid)
+            password = self.password(model, app.name)
             for thing in render(model, app, self.controller, password):
                 self._apply(thing)
         else:
@@ -540,10 +543,21 @@ class Pods:
         made = self.client.get(Service, app.name, namespace=model.name)
         return made.spec.clusterIP or "", made.metadata.uid or ""  # type: ignore[union-attr]
 
-    def forget(self, model: Model) -> None:
-        """Make the next sync look at the cluster again, so that what someone deleted comes back."""
-        for key in [key for key in self.written if key[0] == model.uuid and key[1]]:
-            del self.written[key]
+    def look(self, models: Sequence[str]) -> None:
+        """Make the next sync write again what someone has deleted or scaled."""
+        found: dict[tuple[str, str], int | None] = {}
+        labels = {"app.kubernetes.io/managed-by": "juju"}
+        for there in self.client.list(StatefulSet, namespace="*", labels=labels):
+            marks = there.metadata.annotations or {}  # type: ignore[union-attr]
+            key = (marks.get("model.juju.is/id", ""), there.metadata.name or "")  # type: ignore[union-attr]
+            found[key] = there.spec.replicas  # type: ignore[union-attr]
+        for key, written in list(self.written.items()):
+            if key[0] in models and key[1] and found.get(key) != written["replicas"]:
+                del self.written[key]
+
+    def taken(self, name: str) -> bool:
+        """Return whether a namespace of that name is there."""
+        return any(n.metadata.name == name for n in self.client.list(Namespace))  # type: ignore[union-attr]
 
     def _read(self, model: Model, app: Application) -> dict[str, Any]:
         """Return what the cluster has of an application, {} when it has no StatefulSet."""
@@ -616,10 +630,10 @@ class Pods:
         patch = {"spec": {"persistentVolumeReclaimPolicy": policy}}
         self.client.patch(PersistentVolume, volume, patch, patch_type=PatchType.MERGE)
 
-    def volumes(self, model: Model, pod: str) -> dict[str, str]:
+    def volumes(self, namespace: str, pod: str) -> dict[str, str]:
         """Return the volume behind each storage of a pod, by the storage's name."""
         labels = {"app.kubernetes.io/managed-by": "juju", "storage.juju.is/name": None}
-        found = self.client.list(PersistentVolumeClaim, namespace=model.name, labels=labels)
+        found = self.client.list(PersistentVolumeClaim, namespace=namespace, labels=labels)
         return {
             claim.metadata.labels["storage.juju.is/name"]: claim.spec.volumeName or ""  # type: ignore[union-attr,index]
             for claim in found

@@ -7,16 +7,20 @@ Standard library only, for it runs on the charm image's own Python. Started by t
 from __future__ import annotations
 
 import http.client
+import io
 import json
 import os
 import queue
 import re
+import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
 import time
+import zipfile
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -25,7 +29,7 @@ from urllib.parse import urlencode, urlsplit
 
 HOME = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
 CHARM = HOME / "charm"
-POLL = 30  # seconds a long poll lasts
+POLL = 10  # seconds a long poll lasts
 GONE = 410  # the controller no longer knows this unit
 INHERITED = re.compile(r"KUBERNETES_.*|.*_SERVICE_(HOST|PORT)(_.*)?|.*_PORT(_\d+_(TCP|UDP).*)?")
 terminating = threading.Event()
@@ -173,40 +177,32 @@ class Watcher:
 
 
 def fetch_charm(connection: Connection, key: str) -> None:
-    """Unpacks the charm archive of that key into the charm's directory, unless it lies there."""
+    """Unpacks the packed charm of that key into the charm's directory, unless it lies there."""
     mark = HOME / "charm.key"
     if mark.exists() and mark.read_text() == key:
         return
     archive = connection.call(f"/agent/charm/{key}")
-    subprocess.run(["rm", "-rf", CHARM], check=True)
-    CHARM.mkdir()
-    unpack = ["tar", "--extract", "--gzip", "--no-same-owner", "--directory", str(CHARM)]
-    subprocess.run(unpack, input=archive, check=True)
+    shutil.rmtree(CHARM, ignore_errors=True)
+    with zipfile.ZipFile(io.BytesIO(archive)) as packed:
+        for member in packed.infolist():
+            mode = member.external_attr >> 16
+            if member.is_dir():
+                (CHARM / member.filename).mkdir(parents=True, exist_ok=True)
+            elif stat.S_ISLNK(mode):
+                (CHARM / member.filename).symlink_to(packed.read(member).decode())
+            else:
+                (CHARM / packed.extract(member, CHARM)).chmod(stat.S_IMODE(mode) or 0o644)
     mark.write_text(key)
 
 
 def environment(given: dict[str, str]) -> dict[str, str]:
-    """Returns a hook's whole environment: Kubernetes' service variables, Juju's own, and the event's."""
+    """Returns a hook's whole environment: Kubernetes' service variables and what the controller gave."""
     inherited = {
         name: value
         for name, value in os.environ.items()
         if INHERITED.fullmatch(name) and name != "HTTP_PROBE_PORT"
     }
-    tools = f"/var/lib/juju/tools/{HOME.name}"
-    path = os.environ.get("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-    return {
-        **inherited,
-        "APT_LISTCHANGES_FRONTEND": "none",
-        "DEBIAN_FRONTEND": "noninteractive",
-        "LANG": "C.UTF-8",
-        "TERM": "tmux-256color",
-        "CHARM_DIR": str(CHARM),
-        "JUJU_CHARM_DIR": str(CHARM),
-        "JUJU_AGENT_SOCKET_ADDRESS": str(HOME / "agent.socket"),
-        "JUJU_AGENT_SOCKET_NETWORK": "unix",
-        "PATH": f"{tools}:{path}:/charm/bin",
-        **given,
-    }
+    return inherited | given
 
 
 def run(event: dict[str, Any], log: Log) -> dict[str, Any]:
@@ -284,18 +280,21 @@ def main() -> None:
     probe = HTTPServer(("127.0.0.1", int(os.environ["HTTP_PROBE_PORT"])), Liveness)
     threading.Thread(target=probe.serve_forever, daemon=True).start()
     log = Log(connection, conf["unit"])
-    hello = {"pod_uid": conf["pod_uid"], "address": connection.own_address()}
+    hello = {"pod": conf["pod_uid"], "address": connection.own_address()}
     charm = json.loads(connection.call("/agent/hello", hello))["charm"]
     fetch_charm(connection, charm)
     for container in filter(None, os.environ.get("JUJU_CONTAINER_NAMES", "").split(",")):
         Watcher(container, connection)
     while True:
-        event = json.loads(connection.call(f"/agent/next?wait={1 if terminating.is_set() else POLL}"))
-        if event:
+        wait = 0 if terminating.is_set() else POLL
+        event = json.loads(connection.call(f"/agent/next?wait={wait}"))
+        if event.get("lost"):  # the controller took this agent for gone
+            connection.call("/agent/hello", hello)
+        elif event:
             result = run(event, log)
             log.flush()
             connection.call("/agent/finish", {"context": event["context"], **result})
-        if terminating.is_set() and (not event or event["name"] == "stop"):
+        if terminating.is_set() and event.get("name", "stop") == "stop":
             return
 
 

@@ -76,7 +76,7 @@ func initialise(args []string) error {
 		return err
 	}
 	files := map[string]string{
-		filepath.Join(agent, "agent.conf"):                       string(encoded),
+		filepath.Join(agent, "agent.conf"):                        string(encoded),
 		filepath.Join(*pebble, "layers/001-container-agent.yaml"): fmt.Sprintf(layer, agent),
 		filepath.Join(*profile, "juju-introspection.sh"):          "",
 	}
@@ -100,7 +100,6 @@ func introduce() agentConf {
 	conf := agentConf{
 		Controller: os.Getenv("JUJU_K8S_CONTROLLER_ADDRESSES"),
 		Token:      os.Getenv("JUJU_K8S_APPLICATION_PASSWORD"),
-		Model:      os.Getenv("JUJU_K8S_MODEL"),
 	}
 	pod := map[string]string{"pod": os.Getenv("JUJU_K8S_POD_NAME"), "uid": os.Getenv("JUJU_K8S_POD_UUID")}
 	for {

@@ -20,7 +20,7 @@ type agentConf struct {
 	Controller string `json:"controller"`
 	Token      string `json:"token"`
 	Unit       string `json:"unit"`
-	Model      string `json:"model"`
+	PodUID     string `json:"pod_uid"`
 }
 
 type answer struct {

@@ -1,0 +1,546 @@
+"""The controller: one process that holds the models, answers agents and the command line, and acts.
+
+Everything that touches a model runs on one event loop, so nothing needs a lock; Kubernetes is
+written from one worker thread, with a copy of the model. Each transition is on disk before it is
+answered: after a kill -9 the next controller goes on where this one was, and a hook that was
+running is run again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+import logging
+import logging.handlers
+import os
+import socket
+import sys
+import threading
+import time
+import traceback
+import uuid
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from lightkube import Client, KubeConfig
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from sandbox import controller, events, verbs, views
+from sandbox.hooktools import HookContext
+from sandbox.model import Model, ModelError, Unit
+from sandbox.pods import Controller, PodNews, Pods
+
+SILENCE = 25.0
+"""Seconds without a word from an idle agent after which it counts as gone."""
+REPAIR = 20.0
+"""Seconds between two looks at whether someone has deleted or scaled what is ours."""
+
+
+class Gone(Exception):
+    """The unit that a token names is no longer there."""
+
+
+class Server:
+    """The models of one user and the requests about them."""
+
+    def __init__(self, record: controller.Record, client: Client):
+        self.record = record
+        address = f"http://{record.address}:{record.port}"
+        about = Controller(record.uuid, address, record.agent_image, record.charm_image)
+        self.pods = Pods(client, about, self.token)
+        self.home = controller.home()
+        self.models: dict[str, Model] = {}
+        self.saved: dict[str, bytes] = {}
+        self.contexts: dict[str, HookContext] = {}
+        self.seen: dict[tuple[str, str], float] = {}
+        self.dirty: set[str] = set()
+        self.news = asyncio.Condition()
+        self.ending: dict[str, bool] = {}
+        for folder in ("models", "charms", "log", "resources"):
+            (self.home / folder).mkdir(mode=0o700, exist_ok=True)
+        for path in sorted((self.home / "models").glob("*.json")):
+            self.adopt(Model.from_json(path.read_bytes()))
+        for path in (self.home / "models").glob("*.ending"):
+            self.ending[path.stem] = path.read_text() == "destroy-storage"
+
+    # --- models ---------------------------------------------------------------------------------
+
+    def adopt(self, model: Model) -> None:
+        """Take a model in: give it its log and its address, and let its pods be looked at."""
+        path = self.home / "log" / f"{model.uuid}.log"
+        handler = logging.handlers.RotatingFileHandler(path, maxBytes=32 << 20, backupCount=1)
+        path.chmod(0o600)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        log = logging.Logger(model.uuid)
+        log.addHandler(handler)
+
+        def write_log(entity: str, level: str, module: str, text: str) -> None:
+            line = {"at": time.time(), "entity": entity, "level": level}
+            log.info(json.dumps({**line, "module": module, "message": text}))
+
+        model.write_log = write_log
+        model.api_address = f"{self.record.address}:{self.record.port}"
+        self.models[model.uuid] = model
+        self.dirty.add(model.uuid)
+        for unit in model.units():
+            self.seen[model.uuid, unit.name] = time.monotonic()
+
+    def by_name(self, name: str) -> Model:
+        """Return a model by its name, with or without its owner; raises Refused."""
+        short = name.removeprefix("admin/")
+        for model in self.models.values():
+            if model.name == short:
+                return model
+        raise ModelError(f"model {views.CONTROLLER}:{name} not found")
+
+    def add(self, name: str, settings: dict[str, str]) -> Model:
+        """Add a model; raises ModelError when there is one of that name."""
+        if any(model.name == name for model in self.models.values()):
+            raise ModelError(f"model admin/{name} already exists (already exists)")
+        if self.pods.taken(name):
+            raise ModelError(f'namespace "{name}" already exists: choose another name')
+        model = Model(name, str(uuid.uuid4()), time.time(), settings=settings)
+        self.adopt(model)
+        return model
+
+    def destroy(self, model: Model, destroy_storage: bool, release_storage: bool, force: bool) -> None:
+        """Begin the end of a model: its applications go first, unless by force."""
+        if not (destroy_storage or release_storage) and model.storage:
+            raise ModelError(
+                f'cannot destroy model "{model.name}": the model has persistent storage remaining: '
+                "use --destroy-storage or --release-storage"
+            )
+        self.ending[model.uuid] = destroy_storage
+        mark = self.home / "models" / f"{model.uuid}.ending"
+        mark.write_text("destroy-storage" if destroy_storage else "release-storage")
+        for name in list(model.applications):
+            if name in model.applications:
+                model.remove_application(name, destroy_storage=destroy_storage, force=force)
+
+    async def changed(self, model: Model) -> None:
+        """Put a model on disk and wake everyone who waits for something new."""
+        data = model.to_json()
+        if self.saved.get(model.uuid) == data or model.uuid not in self.models:
+            return
+        controller.write(self.home / "models" / f"{model.uuid}.json", data)
+        self.saved[model.uuid] = data
+        self.dirty.add(model.uuid)
+        async with self.news:
+            self.news.notify_all()
+
+    # --- the agents -----------------------------------------------------------------------------
+
+    def token(self, model: Model, name: str) -> str:
+        """Return the token of an application ("app": it may introduce its pods) or a unit."""
+        application = model.application(name.partition("/")[0])
+        text = f"{model.uuid}:{name}"
+        key = self.record.secret.encode()
+        mac = hmac.new(key, f"{text}:{application.uuid}".encode(), hashlib.sha256).hexdigest()
+        return f"{text}:{mac}"
+
+    def caller(self, request: Request) -> tuple[Model, str]:
+        """Return the model and the unit (or application) whose token comes with a request."""
+        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        model = self.models.get(given.partition(":")[0])
+        name = given.partition(":")[2].partition(":")[0]
+        if model is None or name.partition("/")[0] not in model.applications:
+            raise Gone
+        if not hmac.compare_digest(self.token(model, name), given):
+            raise PermissionError
+        if "/" in name:
+            self.unit(model, name)
+            self.seen[model.uuid, name] = time.monotonic()
+        return model, name
+
+    def unit(self, model: Model, name: str) -> Unit:
+        """Return a unit; raises Gone when it is no longer there."""
+        try:
+            return model.find(name)
+        except ModelError:
+            raise Gone from None
+
+    async def introduce(self, request: Request) -> Response:
+        """Give a pod of an application its unit's name and token."""
+        model, application = self.caller(request)
+        body = await request.json()
+        name = f"{application}/{body['pod'].rpartition('-')[2]}"
+        if "/" in application or body["pod"] != name.replace("/", "-"):
+            raise PermissionError
+        unit = model.find(name)
+        conf = {"controller": self.pods.controller.address, "unit": unit.name}
+        return JSONResponse(
+            {**conf, "token": self.token(model, name), "pod_uid": body["uid"]}
+        )
+
+    async def hello(self, request: Request) -> Response:
+        """An agent has started: its unit is up, with the volumes that its pod has."""
+        model, name = self.caller(request)
+        body = await request.json()
+        unit = self.unit(model, name)
+        pod = name.replace("/", "-")
+        self.drop_contexts(model, name)
+        model.pod_up(name, body["address"], body["pod"], pod)
+        await self.changed(model)
+        if unit.storage:
+            found = await asyncio.to_thread(self.pods.volumes, model.name, pod)
+            ids = {id: found.get(model.storage[id].name, "") for id in unit.storage}
+            model.storage_ready(name, ids)
+            await self.changed(model)
+        path = model.applications[unit.application].charm.path
+        return JSONResponse({"charm": path.stem})
+
+    def drop_contexts(self, model: Model, unit: str) -> None:
+        """Forget the hooks that a unit was running: their writes are gone, they are told again."""
+        for id, context in list(self.contexts.items()):
+            if context.model is model and context.unit.name == unit:
+                del self.contexts[id]
+
+    async def next(self, request: Request) -> Response:
+        """Give a unit what it runs next, waiting some seconds for it; {} when there is nothing."""
+        model, name = self.caller(request)
+        end = time.monotonic() + float(request.query_params["wait"])
+        while True:
+            if not self.unit(model, name).up:
+                return JSONResponse({"lost": True})
+            event = model.next_event(name)
+            if event:
+                break
+            try:
+                async with self.news:
+                    left = end - time.monotonic()
+                    await asyncio.wait_for(self.news.wait(), max(min(left, 1.0), 0.001))
+            except TimeoutError:
+                if end - time.monotonic() <= 0:
+                    return JSONResponse({})
+        self.drop_contexts(model, name)
+        context = HookContext(model, name, event)
+        id = context.environment["JUJU_CONTEXT_ID"]
+        self.contexts[id] = context
+        await self.changed(model)
+        answer = {
+            "context": id,
+            "name": events.hook_name(event),
+            "kind": "action" if event.kind == "action" else "hook",
+            "environment": context.environment,
+        }
+        if event.action == "juju-exec":
+            answer["command"] = model.tasks[event.task].params["command"]
+        return JSONResponse(answer)
+
+    async def hook(self, request: Request) -> Response:
+        """Run one hook tool in its hook's context."""
+        model, name = self.caller(request)
+        body = await request.json()
+        context = self.contexts.get(body["context"])
+        if context is None or context.unit.name != name or context.model is not model:
+            return JSONResponse({"code": 1, "stdout": "", "stderr": "ERROR hook context gone\n"})
+        result = context.run(body["argv"], body["stdin"])
+        return JSONResponse({"code": result.code, "stdout": result.stdout, "stderr": result.stderr})
+
+    async def finish(self, request: Request) -> Response:
+        """End a hook: keep or drop what it wrote. A context that is not known was dropped before."""
+        model, name = self.caller(request)
+        body = await request.json()
+        context = self.contexts.pop(body["context"], None)
+        if context is not None and context.unit.name == name and context.model is model:
+            context.finish(body["code"], body["stdout"], body["stderr"])
+            await self.changed(model)
+        return JSONResponse({})
+
+    async def report(self, request: Request) -> Response:
+        """Pebble of a workload container answers, is gone, or tells a notice or a check."""
+        model, name = self.caller(request)
+        body = await request.json()
+        container = body["container"]
+        if body["what"] == "ready":
+            model.pebble_ready(name, container)
+        elif body["what"] == "gone":
+            model.pebble_gone(name, container)
+        elif body["what"] == "notice":
+            model.notice(name, container, body["id"], body["type"], body["key"])
+        else:
+            model.check(name, container, body["name"], failed=body["failed"])
+        await self.changed(model)
+        return JSONResponse({})
+
+    async def log(self, request: Request) -> Response:
+        """Write lines of a unit to the debug-log."""
+        model, name = self.caller(request)
+        for level, module, text in (await request.json())["lines"]:
+            model.write_log(name, level, module, text)
+        return JSONResponse({})
+
+    async def terminating(self, request: Request) -> Response:
+        """The charm container is about to end: its unit runs `stop` next."""
+        model, name = self.caller(request)
+        model.stopping(name)
+        await self.changed(model)
+        return JSONResponse({})
+
+    async def charm(self, request: Request) -> Response:
+        """Give an agent its charm."""
+        model, name = self.caller(request)
+        return FileResponse(model.applications[name.partition("/")[0]].charm.path)
+
+    async def resource(self, request: Request) -> Response:
+        """Give an agent a file resource of its application."""
+        model, name = self.caller(request)
+        application = model.applications[name.partition("/")[0]]
+        return FileResponse(application.resources[request.path_params["resource"]])
+
+    async def exec(self, request: Request) -> Response:
+        """Run a command of `juju-exec` inside a pod, after the hooks that run now."""
+        model, name = self.caller(request)
+        command = verbs.command_line((await request.json())["command"])
+        task = model.exec(name, command)
+        await self.changed(model)
+        await self.until(lambda: task.completed is not None, 300)
+        results = task.results
+        answer = {"stdout": results.get("stdout", ""), "stderr": results.get("stderr", "")}
+        return JSONResponse({"code": int(results.get("return-code", 1)), **answer})
+
+    # --- the command line -----------------------------------------------------------------------
+
+    async def health(self, request: Request) -> Response:
+        """Return the controller's id."""
+        return JSONResponse(self.record.uuid)
+
+    async def list_models(self, request: Request) -> Response:
+        """Return every model in the words of `juju models`."""
+        return JSONResponse([views.show_model(m, self.record.uuid) for m in self.models.values()])
+
+    async def add_model(self, request: Request) -> Response:
+        """Add a model."""
+        body = await request.json()
+        model = self.add(body["name"], body["settings"])
+        await self.changed(model)
+        return JSONResponse(model.uuid)
+
+    async def read(self, request: Request) -> Response:
+        """Return a view of a model."""
+        model = self.by_name(request.path_params["model"])
+        view = views.VIEWS[request.path_params["verb"]]
+        return JSONResponse(view(model, **request.query_params))
+
+    async def act(self, request: Request) -> Response:
+        """Do one verb to a model and return what it says."""
+        model = self.by_name(request.path_params["model"])
+        body = await request.json()
+        verb = request.path_params["verb"]
+        if verb == "destroy":
+            answer = self.destroy(model, **body)
+        else:
+            answer = verbs.VERBS[verb](model, **body)
+        await self.changed(model)
+        return JSONResponse(answer)
+
+    async def task(self, request: Request) -> Response:
+        """Return a task, waiting some seconds for its end or for more of its log."""
+        model = self.by_name(request.path_params["model"])
+        task = model.tasks[request.path_params["task"]]
+        known = int(request.query_params["known"])
+        done = lambda: task.completed is not None or task.status == "error" or len(task.log) > known  # noqa: E731
+        await self.until(done, float(request.query_params["wait"]))
+        return JSONResponse(views.show_task(task))
+
+    async def until(self, done: Callable[[], bool], seconds: float) -> None:
+        """Wait until something holds, or some seconds."""
+        end = time.monotonic() + seconds
+        while not done() and (left := end - time.monotonic()) > 0:
+            async with self.news:
+                try:
+                    await asyncio.wait_for(self.news.wait(), min(left, 1.0))
+                except TimeoutError:
+                    continue
+
+    # --- what goes on by itself -----------------------------------------------------------------
+
+    async def keep_time(self) -> None:
+        """Each second: what is due by time, and agents that have fallen silent."""
+        while True:
+            await asyncio.sleep(1)
+            now = time.monotonic()
+            for model in list(self.models.values()):
+                for unit in model.units():
+                    seen = self.seen.setdefault((model.uuid, unit.name), now)
+                    if unit.up and unit.running is None and now - seen > SILENCE:
+                        model.pod_down(unit.name)
+                model.tick(time.time())
+                await self.changed(model)
+            async with self.news:
+                self.news.notify_all()
+
+    async def keep_pods(self) -> None:
+        """Write to Kubernetes what the models want there."""
+        repaired = time.monotonic()
+        while True:
+            await asyncio.sleep(0.05)
+            if time.monotonic() - repaired > REPAIR:
+                repaired = time.monotonic()
+                self.dirty.update(self.models)
+                await self.quietly(asyncio.to_thread(self.pods.look, list(self.models)))
+            for id in list(self.dirty):
+                self.dirty.discard(id)
+                if id in self.models:
+                    await self.quietly(self.sync(self.models[id]), again=id)
+
+    async def sync(self, model: Model) -> None:
+        """Write one model to Kubernetes and take in what comes back."""
+        services = await asyncio.to_thread(self.pods.sync, Model.from_json(model.to_json()))
+        for name, (address, service) in services.items():
+            app = model.applications.get(name)
+            if app and (app.address, app.provider_id) != (address, service):
+                model.service_up(name, address, service)
+        await self.changed(model)
+        if model.uuid in self.ending and not model.applications:
+            gone = await asyncio.to_thread(self.pods.remove, model, self.ending[model.uuid])
+            if gone:
+                del self.models[model.uuid], self.ending[model.uuid]
+                for path in (self.home / "models").glob(f"{model.uuid}.*"):
+                    path.unlink()
+                async with self.news:
+                    self.news.notify_all()
+            else:
+                await asyncio.sleep(0.5)
+                self.dirty.add(model.uuid)
+
+    async def quietly(self, work: Awaitable[None], again: str = "") -> None:
+        """Do something with Kubernetes; when it fails, log it and try again later."""
+        try:
+            await work
+        except Exception:  # the API server may be away for as long as it likes
+            traceback.print_exc()
+            await asyncio.sleep(1)
+            self.dirty.add(again)
+
+    def on_pod(self, news: PodNews) -> None:
+        """Take in what Kubernetes says of a pod."""
+        model = next((m for m in self.models.values() if m.name == news.namespace), None)
+        number = news.name.rpartition("-")[2]
+        try:
+            unit = model.find(f"{news.application}/{number}") if model else None
+        except ModelError:
+            return
+        if model is None or unit is None:
+            return
+        if news.gone:
+            if unit.up and unit.pod == news.uid:
+                self.drop_contexts(model, unit.name)
+                model.pod_down(unit.name)
+        elif not unit.up and not unit.installed:
+            message = news.message or "installing agent"
+            if unit.workload.message != message:
+                model.set_status(unit.name, "waiting", message, application=False)
+        asyncio.ensure_future(self.changed(model))
+
+    def watch_pods(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Pass on every word about pods, for ever."""
+        while True:
+            try:
+                for news in self.pods.watch():
+                    loop.call_soon_threadsafe(self.on_pod, news)
+            except Exception:  # the API server may be away for as long as it likes
+                traceback.print_exc()
+            time.sleep(1)
+
+    # --- the process ----------------------------------------------------------------------------
+
+    def routes(self) -> list[Route]:
+        """Return who answers what; the command line's routes want the user's own token."""
+        agents = {
+            "introduce": self.introduce,
+            "hello": self.hello,
+            "finish": self.finish,
+            "hook": self.hook,
+            "report": self.report,
+            "log": self.log,
+            "terminating": self.terminating,
+            "exec": self.exec,
+        }
+        routes = [Route(f"/agent/{n}", guarded(f), methods=["POST"]) for n, f in agents.items()]
+        return [
+            *routes,
+            Route("/agent/next", guarded(self.next)),
+            Route("/agent/charm/{key}", guarded(self.charm)),
+            Route("/agent/resource/{resource}", guarded(self.resource)),
+            Route("/health", self.own(self.health)),
+            Route("/models", self.own(self.list_models)),
+            Route("/models", self.own(self.add_model), methods=["POST"]),
+            Route("/models/{model:path}/tasks/{task}", self.own(self.task)),
+            Route("/models/{model:path}/{verb}", self.own(self.read)),
+            Route("/models/{model:path}/{verb}", self.own(self.act), methods=["POST"]),
+        ]
+
+    def own(self, handler: Callable[[Request], Awaitable[Response]]) -> Callable[..., Any]:
+        """Return a handler that only the user's token reaches."""
+
+        async def checked(request: Request) -> Response:
+            given = request.headers.get("authorization", "")
+            if not hmac.compare_digest(given, f"Bearer {self.record.token}"):
+                raise PermissionError
+            return await handler(request)
+
+        return guarded(checked)
+
+    async def serve(self) -> None:
+        """Serve until the process is told to end."""
+        loop = asyncio.get_running_loop()
+        threading.Thread(target=self.watch_pods, args=(loop,), daemon=True).start()
+        work = [asyncio.create_task(t) for t in (self.keep_time(), self.keep_pods())]
+        config = uvicorn.Config(
+            Starlette(routes=self.routes()),
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=1,
+            timeout_keep_alive=60,
+        )
+        addresses = {"127.0.0.1", self.record.address}
+        sockets = [listen(address, self.record.port) for address in sorted(addresses)]
+        await uvicorn.Server(config).serve(sockets=sockets)
+        for task in work:
+            task.cancel()
+
+
+def guarded(handler: Callable[[Request], Awaitable[Response]]) -> Callable[..., Any]:
+    """Return a handler that answers refusals in one line of text."""
+
+    async def answer(request: Request) -> Response:
+        try:
+            return await handler(request)
+        except Gone:
+            return PlainTextResponse("gone", 410)
+        except PermissionError:
+            return PlainTextResponse("permission denied", 403)
+        except (ModelError, LookupError) as error:
+            return PlainTextResponse(str(error), 409)
+
+    return answer
+
+
+def listen(address: str, port: int) -> socket.socket:
+    """Return a socket that listens, also where a controller has just ended."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((address, port))
+    return listener
+
+
+def main() -> None:
+    """Run the controller that `controller.ensure` has written the record of."""
+    record = controller.read_record()
+    if record is None:
+        sys.exit("there is no controller to run: use sandbox/juju")
+    os.umask(0o077)
+    client = Client(config=KubeConfig.from_file(Path(record.kubeconfig)), field_manager="juju")
+    asyncio.run(Server(record, client).serve())
+
+
+if __name__ == "__main__":
+    main()
