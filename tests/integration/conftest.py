@@ -20,7 +20,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SANDBOX = ROOT / "sandbox/juju"
 BINARY = os.environ.get("JUJU", str(SANDBOX))
-ON_SANDBOX = BINARY == str(SANDBOX)
+ON_SANDBOX = str(SANDBOX) == BINARY
 MODEL = "integration"
 APPLICATIONS = {"files", "keycloak", "mlflow", "mlflow-minio", "postgresql"}
 
@@ -161,7 +161,7 @@ def eventually(holds: Callable[[], Any], timeout: float = 120, pause: float = 1)
             if answer := holds():
                 return answer
             failure: Exception = AssertionError("it never came true")
-        except Exception as error:  # noqa: BLE001 - what is asked may fail in any way meanwhile
+        except Exception as error:
             failure = error
         if time.monotonic() > deadline:
             raise failure

@@ -116,7 +116,7 @@ def test_an_application_gets_a_token_with_its_own_client(keycloak, application):
             "platform",
             grant_type="client_credentials",
             client_id=application["client-id"],
-            client_secret="guessed",  # noqa: S106
+            client_secret="guessed",
         )
 
 
