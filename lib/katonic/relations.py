@@ -1,6 +1,6 @@
 """Reads the far side of each endpoint, and writes ours, its secrets sealed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar
 
 import ops
@@ -79,36 +79,40 @@ def write(charm: ops.CharmBase, relation: ops.Relation, wanted: Sequence[Databag
 
 def forget(charm: ops.CharmBase, relation: ops.Relation) -> list[str]:
     """Remove the secrets that our databag of an ended relation names, and return what is gone."""
-    return [
-        f"removed secret {relation.name}:{relation.id} {key}"
-        for key, uri in relation.data[charm.app].items()
-        if _remove(charm, uri)
-    ]
+    gone = wire.secrets_in(relation.data[charm.app])
+    _remove(charm, gone)
+    return [f"removed {uri} of {relation.name}:{relation.id}" for uri in sorted(gone)]
 
 
 def _write_unit(
     charm: ops.CharmBase, relation: ops.Relation, bags: Sequence[Databag]
 ) -> list[str]:
     # Juju's own keys stand in this bag too, so none that is not ours is touched.
-    wanted = {key: value for bag in bags for key, value in wire.encode(bag)[0].items()}
+    wanted: dict[str, str] = {}
+    for bag in bags:
+        wanted |= wire.encode(bag, _refuse)
     return _set(relation.data[charm.unit], wanted) if wanted else []
 
 
 def _write_app(charm: ops.CharmBase, relation: ops.Relation, bags: Sequence[Databag]) -> list[str]:
-    mine = relation.data[charm.app]
-    wanted: dict[str, str] = {}
+    mine = dict(relation.data[charm.app])
     resealed: list[str] = []
+
+    def seal(place: str, content: dict[str, str]) -> str:
+        uri, changed = _seal(charm, relation, place, content, wire.secret_at(mine, place))
+        resealed.extend([f"{place} (content)"] if changed else [])
+        return uri
+
+    wanted: dict[str, str] = {}
     for bag in bags:
-        values, contents = wire.encode(bag)
-        for key, content in contents.items():
-            uri, sealed = _seal(charm, relation, key, content, mine.get(key, ""))
-            values[key] = wire.to_wire(bag, uri)
-            resealed += [f"{key} (content)"] if sealed else []
-        wanted |= values
-    gone = {key: mine[key] for key in mine if key not in wanted}
-    for uri in gone.values():
-        _remove(charm, uri)
-    return _set(mine, wanted | dict.fromkeys(gone, "")) + resealed
+        wanted |= wire.encode(bag, seal)
+    _remove(charm, wire.secrets_in(mine) - wire.secrets_in(wanted))
+    gone = dict.fromkeys(mine.keys() - wanted.keys(), "")
+    return _set(relation.data[charm.app], wanted | gone) + resealed
+
+
+def _refuse(place: str, content: dict[str, str]) -> str:
+    raise TypeError(f"{place}: a unit's databag holds no secret")
 
 
 def _set(bag: ops.RelationDataContent, wanted: dict[str, str]) -> list[str]:
@@ -119,26 +123,24 @@ def _set(bag: ops.RelationDataContent, wanted: dict[str, str]) -> list[str]:
 
 
 def _seal(
-    charm: ops.CharmBase, relation: ops.Relation, key: str, content: dict[str, str], uri: str
+    charm: ops.CharmBase, relation: ops.Relation, place: str, content: dict[str, str], uri: str
 ) -> tuple[str, bool]:
     """Return the URI of the secret that holds the content, and whether its content changed."""
     digest = secrets.digest(content)
     if uri:
-        secret = secrets.handle(charm, uri.strip('"'))
+        secret = secrets.handle(charm, uri)
         # Reading the content costs ten times as much as its description (findings, A13).
         if secret.get_info().description == digest:
-            return uri.strip('"'), False
+            return uri, False
         secret.set_content(content)
         secret.set_info(description=digest)
-        return uri.strip('"'), True
-    label = f"{relation.name}.{relation.id}.{key}"
+        return uri, True
+    label = f"{relation.name}.{relation.id}.{place}"
     secret = charm.app.add_secret(content, label=label, description=digest)
     secret.grant(relation)
     return secret.id or "", False
 
 
-def _remove(charm: ops.CharmBase, uri: str) -> bool:
-    if not uri.strip('"').startswith("secret:"):
-        return False
-    secrets.handle(charm, uri.strip('"')).remove_all_revisions()
-    return True
+def _remove(charm: ops.CharmBase, uris: Iterable[str]) -> None:
+    for uri in uris:
+        secrets.handle(charm, uri).remove_all_revisions()

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -45,9 +46,9 @@ class Databag(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
         return _secrets(cls)
 
     @classmethod
-    def required(cls) -> set[str]:
-        """Return the keys without which there is no data yet."""
-        return {it.encode_name for it in msgspec.structs.fields(cls) if it.required}
+    def complete(cls, raw: Mapping[str, str]) -> bool:
+        """Return whether the far side has said all without which there is no data yet."""
+        return raw.keys() >= {it.encode_name for it in msgspec.structs.fields(cls) if it.required}
 
 
 @functools.cache
@@ -65,21 +66,55 @@ def _key(cls: type[msgspec.Struct], name: str) -> str:
     return next(it.encode_name for it in msgspec.structs.fields(cls) if it.name == name)
 
 
-def encode(bag: Databag) -> tuple[dict[str, str], dict[str, dict[str, str]]]:
-    """Return the bag's open values as they stand on the wire, and the contents of its secrets."""
-    values = {k: v for k, v in msgspec.to_builtins(bag).items() if v is not None}
-    secrets = {key: present(values.pop(key)) for key in bag.secrets() if key in values}
-    return {key: to_wire(bag, value) for key, value in values.items()}, secrets
+def encode(bag: Databag, seal: Callable[[str, dict[str, str]], str]) -> dict[str, str]:
+    """Return the bag as it stands on the wire.
+
+    `seal` gets each secret's place ("secret-user", "requests.0.secret-user") and content, and
+    returns the URI that stands for it.
+    """
+    return {key: _to_wire(bag, value) for key, value in _sealed(bag, "", seal).items()}
 
 
-def present(content: Mapping[str, str | None]) -> dict[str, str]:
-    """Return a secret's content without the fields that are None."""
+def _sealed(value: Any, place: str, seal: Callable[[str, dict[str, str]], str]) -> Any:
+    match value:
+        case Secret():
+            return seal(place[1:], present(msgspec.to_builtins(value)))
+        case msgspec.Struct():
+            fields = {it.encode_name: it.name for it in msgspec.structs.fields(value)}
+            parts = {key: getattr(value, name) for key, name in fields.items()}
+            return _sealed(present(parts), place, seal)
+        case Mapping():
+            return {key: _sealed(part, f"{place}.{key}", seal) for key, part in value.items()}
+        case list() | tuple():
+            return [_sealed(part, f"{place}.{index}", seal) for index, part in enumerate(value)]
+        case _:
+            return msgspec.to_builtins(value)
+
+
+def present(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what has a value."""
     return {key: value for key, value in content.items() if value is not None}
 
 
-def to_wire(bag: Databag | type[Databag], value: Any) -> str:
-    """Return one value as it stands in the databag."""
+def _to_wire(bag: Databag, value: Any) -> str:
     return value if bag.wire == "raw" and isinstance(value, str) else json.dumps(value)
+
+
+def secret_at(raw: Mapping[str, str], place: str) -> str:
+    """Return the URI of the secret at a place in a databag, or nothing when there is none."""
+    key, *path = place.split(".")
+    value = _from_json(raw.get(key, ""))
+    for part in path:
+        try:
+            value = value[int(part) if isinstance(value, list) else part]
+        except (LookupError, TypeError):
+            return ""
+    return value
+
+
+def secrets_in(raw: Mapping[str, str]) -> set[str]:
+    """Return the URIs of all the secrets that a databag names, wherever in it."""
+    return {uri for value in raw.values() for uri in re.findall(r'\bsecret:[^"\\\s,]+', value)}
 
 
 def decode(
@@ -90,7 +125,7 @@ def decode(
     Raises:
         WrongValueError: A key's value is not what its type allows.
     """
-    if not cls.required() <= raw.keys():
+    if not cls.complete(raw):
         return None
     text = {it.encode_name for it in msgspec.structs.fields(cls) if _is_text(it.type)}
     data: dict[str, Any] = {}
@@ -105,7 +140,9 @@ def decode(
 
 
 def _is_text(hint: Any) -> bool:
-    return hint is str or str in typing.get_args(hint) or typing.get_origin(hint) is Literal
+    if isinstance(hint, types.UnionType):
+        return all(_is_text(it) for it in typing.get_args(hint) if it is not types.NoneType)
+    return hint is str or typing.get_origin(hint) is Literal
 
 
 def _from_json(value: str) -> Any:

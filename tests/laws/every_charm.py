@@ -101,15 +101,16 @@ def far_side(
     """Return what the interface's example says: application databag, unit databag, secrets."""
     bags: dict[str, dict[str, str]] = {"app": {}, "unit": {}}
     secrets: set[testing.Secret] = set()
+
+    def seal(_: str, content: dict[str, str]) -> str:
+        secret = testing.Secret(content)
+        secrets.add(secret)
+        return secret.id
+
     for bag in importlib.import_module(f"interfaces.{interface}").EXAMPLES:
         if not type(bag).__name__.startswith(side) or (bag.scope == "app" and bags["app"]):
             continue
-        values, contents = wire.encode(bag)
-        for key, content in contents.items():
-            secret = testing.Secret(content)
-            secrets.add(secret)
-            values[key] = wire.to_wire(bag, secret.id)
-        bags[bag.scope] |= values
+        bags[bag.scope] |= wire.encode(bag, seal)
     return bags["app"], bags["unit"], secrets
 
 
