@@ -32,7 +32,7 @@ class Requirer(Databag, rename="lower"):
 
     scopes: str = msgspec.field(name="scope")
     grant_types: tuple[GrantType, ...]
-    redirect_uri: str | None = None
+    redirect_uri: str | tuple[str, ...] | None = None
     audience: tuple[str, ...] = ()
     token_endpoint_auth_method: Literal["client_secret_basic", "client_secret_post"] = (
         "client_secret_basic"  # noqa: S105 - a method, no secret
@@ -41,7 +41,9 @@ class Requirer(Databag, rename="lower"):
     @property
     def redirect_uris(self) -> tuple[str, ...]:
         """Return every redirect URI."""
-        return (self.redirect_uri,) if self.redirect_uri else ()
+        if isinstance(self.redirect_uri, str):
+            return (self.redirect_uri,)
+        return self.redirect_uri or ()
 
 
 class Provider(Databag, rename="lower"):

@@ -1,8 +1,11 @@
 # ruff: noqa: S106 - the passwords of EXAMPLES
 """A PostgreSQL database with a role of its own: the data platform's `postgresql_client`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Literal
 from urllib.parse import quote
+
+import msgspec
 
 from katonic import Databag, Secret
 
@@ -23,18 +26,22 @@ class Tls(Secret):
     tls_ca: str | None = None
 
 
-class Requirer(Databag):
-    """What a client asks for.
+class Request(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
+    """One database that a client asks for.
 
     Attributes:
-        database: The name of the database.
-        requested_secrets: What must travel in a Juju secret and never in the open.
+        database: Its name.
         extra_user_roles: More roles for the user, separated by commas.
+        entity_type: "USER" or "GROUP" for a client that wants a role and no database.
+        request_id: What tells it from the others of its relation; empty on the older wire.
+        salt: What its client made the request_id with.
     """
 
-    database: str
-    requested_secrets: tuple[str, ...] = ("username", "password", "tls", "tls-ca", "uris")
+    database: str = msgspec.field(name="resource")
     extra_user_roles: str | None = None
+    entity_type: str | None = None
+    request_id: str = ""
+    salt: str = ""
 
     @property
     def roles(self) -> list[str]:
@@ -42,15 +49,61 @@ class Requirer(Databag):
         names = (self.extra_user_roles or "").lower().split(",")
         return [name.strip() for name in names if name.strip()]
 
+
+class Requirer(Databag):
+    """What a client asks for: one database on the wire that all speak, more on the newer one.
+
+    Attributes:
+        database: The name of the database.
+        requested_secrets: What must travel in a Juju secret and never in the open.
+        extra_user_roles: More roles for the user, separated by commas.
+        requests: What is asked for on the newer wire, in the place of all of the above.
+        version: "v1" on the newer wire.
+    """
+
+    database: str | None = None
+    requested_secrets: tuple[str, ...] = (
+        "username",
+        "password",
+        "tls",
+        "tls-ca",
+        "uris",
+        "read-only-uris",
+    )
+    extra_user_roles: str | None = None
+    requests: tuple[Request, ...] | None = None
+    version: Literal["v0", "v1"] | None = None
+
+    @classmethod
+    def complete(cls, raw: Mapping[str, str]) -> bool:
+        """Return whether it asks for a database, and can take secrets.
+
+        Who asks for a role alone, or for all databases of a prefix, gets no answer.
+        """
+        if "requests" in raw:
+            return True
+        named = "database" in raw and "entity-type" not in raw
+        return named and "requested-secrets" in raw and not raw["database"].endswith("*")
+
     @property
-    def databases(self) -> list["Requirer"]:
-        """Return each database that this relation asks for; the older wire asks for one."""
-        return [self]
+    def databases(self) -> list[Request]:
+        """Return each database that is asked for, neither roles alone nor prefixes."""
+        if self.requests is None:
+            roles = self.extra_user_roles
+            return [Request(database=self.database or "", extra_user_roles=roles)]
+        asked = self.requests
+        return [it for it in asked if not it.entity_type and not it.database.endswith("*")]
 
     def answer(self, databases: Sequence["Provider"]) -> Databag:
-        """Return the databag that gives the client the databases, in the order it asked."""
-        (only,) = databases
-        return only
+        """Return what gives the client its `databases`, in their order."""
+        if self.requests is None:
+            (only,) = databases
+            return only
+        asked = self.databases
+        return Answers(
+            requests=tuple(map(_answer, asked, databases)),
+            data={it.request_id: it for it in asked},
+        )
 
 
 class Provider(Databag):
@@ -107,17 +160,61 @@ class Provider(Databag):
         return f"{scheme}://{login}@{self.endpoints}/{quote(self.database, safe='')}"
 
 
+class Answer(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
+    """One database that a client gets on the newer wire."""
+
+    request_id: str
+    salt: str
+    resource: str
+    endpoints: str
+    secret_user: Credentials
+    secret_tls: Tls | None = None
+    read_only_endpoints: str | None = None
+    version: str | None = None
+
+
+class Answers(Databag):
+    """What a client gets on the newer wire.
+
+    Attributes:
+        requests: The databases, in the order in which they were asked for.
+        data: What was asked for, by request_id: without it the client's library reads nothing.
+    """
+
+    requests: tuple[Answer, ...]
+    data: dict[str, Request]
+    version: str = "v1"
+
+
+def _answer(request: Request, provider: Provider) -> Answer:
+    return Answer(
+        request_id=request.request_id,
+        salt=request.salt,
+        resource=provider.database,
+        endpoints=provider.endpoints,
+        secret_user=provider.secret_user,
+        secret_tls=provider.secret_tls,
+        read_only_endpoints=provider.read_only_endpoints,
+        version=provider.version,
+    )
+
+
+_ASKED = Request(database="mlflow", request_id="0b1e5b1c7c7d9a52", salt="b1Qx0fL7hJ2kPz9T")
+_GIVEN = Provider(
+    database="mlflow",
+    endpoints="postgresql.katonic.svc.cluster.local:5432",
+    secret_user=Credentials(
+        username="relation-7",
+        password="n0-0ne-kn0ws-this",
+        uris="postgresql://relation-7:n0-0ne-kn0ws-this@postgresql.katonic.svc.cluster.local:5432/mlflow",
+    ),
+    secret_tls=Tls(tls="False"),
+    version="16.4",
+)
+
 EXAMPLES = [
     Requirer(database="mlflow", extra_user_roles="charmed_read"),
-    Provider(
-        database="mlflow",
-        endpoints="postgresql.katonic.svc.cluster.local:5432",
-        secret_user=Credentials(
-            username="relation-7",
-            password="n0-0ne-kn0ws-this",
-            uris="postgresql://relation-7:n0-0ne-kn0ws-this@postgresql.katonic.svc.cluster.local:5432/mlflow",
-        ),
-        secret_tls=Tls(tls="False"),
-        version="16.4",
-    ),
+    _GIVEN,
+    Requirer(version="v1", requests=(_ASKED,)),
+    Answers(requests=(_answer(_ASKED, _GIVEN),), data={_ASKED.request_id: _ASKED}),
 ]
