@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from katonic.plan import Container, Effect, File, Plan, Service, Step
-from katonic.wire import Databag, Secret
+from katonic.wire import Secret
 
 MASK = "********"
 
@@ -25,7 +25,7 @@ def _show(value: Any) -> Any:
     match value:
         case Secret():
             return dict.fromkeys(msgspec.to_builtins(value), MASK)
-        case Databag():
+        case msgspec.Struct():
             fields = msgspec.structs.fields(value)
             return {it.encode_name: _show(getattr(value, it.name)) for it in fields}
         case Service() | Step():
