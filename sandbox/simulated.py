@@ -14,8 +14,8 @@ import importlib.util
 import io
 import logging
 import os
-import random
 import shutil
+import subprocess
 import sys
 import traceback
 import urllib.error
@@ -25,10 +25,11 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 from typing import Any
-from urllib.parse import urlsplit
 from unittest import mock
+from urllib.parse import urlsplit
 
 import ops
 import ops.testing
@@ -240,9 +241,9 @@ class Simulation:
     """debug-log: unit, level, text."""
 
     def __post_init__(self) -> None:
-        self.random = random.Random(self.seed)
+        self.random = Random(self.seed)
         self.model = Model("sim", str(uuid.UUID(int=7)), settings={_INTERVAL: "87600h"})
-        self.model.random = random.Random(self.seed)
+        self.model.random = Random(self.seed)
         self.model.clock = lambda: self.now
         self.model.write_log = lambda who, level, module, text: self.log.append((who, level, text))
         self.pods: dict[str, dict[str, Pebble]] = {}
@@ -406,7 +407,10 @@ class Simulation:
                 raise _CALLED(done.code, list(argv), done.stdout, done.stderr)
             return SimpleNamespace(stdout=done.stdout)
 
-        opener = urllib.request.build_opener(_Http(self, context.unit.name))
+        opener = urllib.request.OpenerDirector()
+        opener.add_handler(_Http(self, context.unit.name))
+        opener.add_handler(urllib.request.HTTPErrorProcessor())
+        opener.add_handler(urllib.request.HTTPDefaultErrorHandler())
         processes = SimpleNamespace(run=tool, CalledProcessError=_CALLED)
         with (
             mock.patch.object(hookcmds._utils, "subprocess", processes),
@@ -448,15 +452,17 @@ class _Http(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
 @contextlib.contextmanager
 def _process(environment: Mapping[str, str]) -> Iterator[None]:
     """Give the process a hook's environment for a while."""
-    before = dict(os.environ)
+    before = {name: os.environ.get(name) for name in [*environment, "OPERATOR_DISPATCH"]}
     os.environ.update(environment)
     try:
         yield
     finally:
-        for name in os.environ.keys() - before.keys():
-            del os.environ[name]
-        os.environ.update(before)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
-_CALLED = hookcmds._utils.subprocess.CalledProcessError
+_CALLED = subprocess.CalledProcessError
 _INTERVAL = "update-status-hook-interval"
