@@ -91,7 +91,7 @@ def _from_source(folder: Path, progress: Callable[[str], None]) -> Path:
 def _requirements(folder: Path) -> str:
     """Return what the charm needs, pinned: by the workspace's lock, else by its requirements.txt."""
     project = folder / "pyproject.toml"
-    if project.exists() and folder.is_relative_to(ROOT / "charms"):
+    if project.exists() and folder.is_relative_to(ROOT):
         name = tomllib.loads(project.read_text())["project"]["name"]
         export = ["uv", "export", "--quiet", "--package", name, "--frozen", "--no-dev"]
         export += ["--no-editable", "--no-hashes", "--no-header", "--no-annotate"]
