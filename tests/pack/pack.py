@@ -20,11 +20,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from sandbox.charm import read_charm
+
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT))
-
-from sandbox.charm import read_charm  # noqa: E402 - the root is no package of the environment
-
 CHARMCRAFT = "charmcraft==4.5.0"
 SYSTEM_PYTHON = "/usr/bin/python3"
 SYSTEM_PACKAGES = Path("/usr/lib/python3/dist-packages")
