@@ -22,6 +22,7 @@ __all__ = [
     "ClusterError",
     "Condition",
     "NodeSpec",
+    "find",
     "load_images",
     "prune_images",
     "start",
@@ -74,6 +75,16 @@ def start(progress: Progress, nodes: Sequence[NodeSpec] = NODES) -> Cluster:
             if not old.name.endswith(build.UNFINISHED):
                 shutil.rmtree(old)
     return Cluster(home.kubeconfig, network.HOST_ADDRESS, True, binaries / "kubectl")
+
+
+def find() -> Cluster | None:
+    """Return the local cluster as it runs, None if it is off; nothing is started or mended."""
+    home = Home.current()
+    for node in running_nodes(home)[:1]:
+        for server in node.found("kube-apiserver"):
+            kubectl = Path(server.argv[0]).with_name("kubectl")
+            return Cluster(home.kubeconfig, network.HOST_ADDRESS, True, kubectl)
+    return None
 
 
 def raise_nodes(
@@ -186,8 +197,8 @@ def prune_images(keep: Sequence[str]) -> list[str]:
 
     Returns the names removed.
     """
-    removed = [name for node in nodes_or_error() for name in images.prune(node, keep)]
-    return sorted(set(removed))
+    removed = {name for node in nodes_or_error() for name in images.prune(node, keep)}
+    return sorted(name for name in removed if name.startswith(images.PRUNED))
 
 
 def nodes_or_error() -> list[Node]:

@@ -66,10 +66,10 @@ def tell(given: argparse.Namespace, _: list[str]) -> int:
 
 
 def kubectl(_: argparse.Namespace, rest: list[str]) -> int:
-    """Become kubectl on the cluster."""
-    started = cluster.start(lambda message: print(message, file=sys.stderr))
-    os.environ["KUBECONFIG"] = str(started.kubeconfig)
-    os.execv(started.kubectl, ["kubectl", *rest])  # noqa: S606 a program of our own, no shell
+    """Become kubectl on the cluster, which is started if it is off."""
+    found = cluster.find() or cluster.start(lambda message: print(message, file=sys.stderr))
+    os.environ["KUBECONFIG"] = str(found.kubeconfig)
+    os.execv(found.kubectl, ["kubectl", *rest])  # noqa: S606 a program of our own, no shell
 
 
 if __name__ == "__main__":

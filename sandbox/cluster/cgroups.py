@@ -4,20 +4,24 @@ import os
 import time
 from pathlib import Path
 
+from sandbox.cluster.home import ClusterError
+
 ROOT = Path("/sys/fs/cgroup")
 PARENT = "katonic"
+NEEDED = ("cpu", "cpuset", "hugetlb", "io", "memory", "pids")
+"""The controllers of cgroup v2 that the kubelet and its containers use."""
 
 
-def hierarchies() -> list[Path]:
+def hierarchies(root: Path) -> list[Path]:
     """Return the mounted hierarchies: the one of v2, or each of v1."""
-    if (ROOT / "cgroup.controllers").exists():
-        return [ROOT]
-    return sorted(path.parent for path in ROOT.glob("*/cgroup.procs") if path.parent.is_dir())
+    if (root / "cgroup.controllers").exists():
+        return [root]
+    return sorted(path.parent for path in root.glob("*/cgroup.procs"))
 
 
-def make(node: str) -> None:
-    """Make the node's group in every hierarchy, with all controllers usable below it."""
-    for hierarchy in hierarchies():
+def make(node: str, root: Path = ROOT) -> None:
+    """Make the node's group in every hierarchy, with the controllers usable below it."""
+    for hierarchy in hierarchies(root):
         group = hierarchy / PARENT / node
         group.mkdir(parents=True, exist_ok=True)
         if (hierarchy / "cgroup.controllers").exists():
@@ -31,17 +35,25 @@ def make(node: str) -> None:
 
 
 def delegate(group: Path) -> None:
-    """Let the group's children use each of its controllers (cgroup v2)."""
-    enabled = (group / "cgroup.subtree_control").read_text().split()
-    for controller in (group / "cgroup.controllers").read_text().split():
-        if controller not in enabled:
-            (group / "cgroup.subtree_control").write_text(f"+{controller}")
+    """Let the group's children use the controllers that are needed (cgroup v2)."""
+    control = group / "cgroup.subtree_control"
+    available = (group / "cgroup.controllers").read_text().split()
+    enabled = control.read_text().split()
+    lacking = [f"+{it}" for it in NEEDED if it in available and it not in enabled]
+    try:
+        if lacking:
+            control.write_text(" ".join(lacking))
+    except OSError as error:
+        raise ClusterError(
+            f"{control} refuses {' '.join(lacking)} ({error.strerror}): a container cannot hold "
+            f"the cluster, a machine or a virtual machine can"
+        ) from error
 
 
-def remove(node: str = "") -> None:
+def remove(node: str = "", root: Path = ROOT) -> None:
     """Remove a node's groups, or all of the cluster; their processes must have been killed."""
     deadline = time.monotonic() + 10
-    for hierarchy in hierarchies():
+    for hierarchy in hierarchies(root):
         while (group := hierarchy / PARENT / node).exists():
             try:
                 for folder, _, _ in os.walk(group, topdown=False):

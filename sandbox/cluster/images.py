@@ -32,10 +32,12 @@ class Own:
 
 def own(home: Home, binaries: Path) -> Own:
     """Return the cluster's own images, made now if they are not in the cache."""
+    programs = build.key([binaries.name], [Path(oci.__file__)])
+    shell = build.key([platform.machine()], [Path(oci.__file__), Path(__file__)])
     made = Own(
-        home.images / f"pause-{binaries.name}.tar",
-        home.images / f"coredns-{binaries.name}.tar",
-        home.images / f"busybox-{platform.machine()}.tar",
+        home.images / f"pause-{programs}.tar",
+        home.images / f"coredns-{programs}.tar",
+        home.images / f"busybox-{shell}.tar",
     )
     home.images.mkdir(parents=True, exist_ok=True)
     for target in (made.pause, made.coredns):
@@ -48,6 +50,8 @@ def own(home: Home, binaries: Path) -> Own:
         with tempfile.TemporaryDirectory() as tree:
             lay_out_busybox(Path(tree))
             write(made.busybox, "busybox", Path(tree), {"Cmd": ["sh"]})
+    for old in set(home.images.iterdir()) - set(vars(made).values()):
+        old.unlink()
     return made
 
 
@@ -74,7 +78,8 @@ def lay_out_busybox(tree: Path) -> None:
         busybox = next(p for p in Path(folder).rglob("bin/busybox") if p.is_file())
         for name in ("bin", "etc", "lib", "root", "var"):
             (tree / name).mkdir()
-        (tree / "tmp").mkdir(mode=0o777)
+        (tree / "tmp").mkdir()
+        (tree / "tmp").chmod(0o1777)
         shutil.copy2(busybox, tree / "bin/busybox")
     listed = subprocess.run([tree / "bin/busybox", "--list"], capture_output=True, text=True)
     for applet in listed.stdout.split():
