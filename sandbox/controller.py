@@ -13,11 +13,11 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
 import uuid
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +25,6 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 ROOT = Path(__file__).resolve().parents[1]
-PORT = 17070
 
 
 class Refused(Exception):
@@ -39,7 +38,7 @@ class Record:
     uuid: str
     secret: str
     token: str
-    port: int = PORT
+    port: int
     pid: int = 0
     sources: str = ""
     address: str = "127.0.0.1"
@@ -62,6 +61,11 @@ def write(path: Path, content: bytes) -> None:
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         file.write(content)
     new.replace(path)
+
+
+def _port() -> int:
+    """Return a port that is this state folder's own, so that two controllers never meet."""
+    return 17000 + zlib.crc32(str(home()).encode()) % 3000
 
 
 def read_record() -> Record | None:
@@ -115,7 +119,7 @@ def ensure(progress: Callable[[str], None]) -> Record:
         return record
     with _lock():
         record = read_record() or Record(
-            str(uuid.uuid4()), secrets.token_hex(32), secrets.token_urlsafe(32), _free_port()
+            str(uuid.uuid4()), secrets.token_hex(32), secrets.token_urlsafe(32), _port()
         )
         if record.sources == now and running(record):
             return record
@@ -151,31 +155,21 @@ def stop(record: Record | None = None) -> None:
 
 def _spawn(record: Record) -> None:
     log = home() / "controller.log"
-    with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "sandbox.server"],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
-        )
-    record.pid = process.pid
+    log.touch(mode=0o600)
+    launch = 'exec "$0" -m sandbox.server </dev/null >>"$1" 2>&1 & echo $!'
+    started = subprocess.run(
+        ["sh", "-c", launch, sys.executable, str(log)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
+        check=True,
+    )
+    record.pid = int(started.stdout)
     write_record(record)
     while not running(record):
-        if process.poll() is not None:
+        if not Path(f"/proc/{record.pid}").exists():
             raise Refused(f"the controller does not start; see {log}")
         time.sleep(0.05)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", PORT))
-        except OSError:
-            probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextlib.contextmanager

@@ -42,7 +42,7 @@ class ProbeCharm(ops.CharmBase):
             self._start(event.workload)
         if isinstance(event, ops.ActionEvent):
             self._act(event)
-        elif self.unit.status.name == "unknown" or isinstance(event, ops.StartEvent):
+        else:
             self.unit.status = ops.ActiveStatus()
 
     def _start(self, container: ops.Container) -> None:
