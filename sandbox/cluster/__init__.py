@@ -62,8 +62,7 @@ def start(progress: Progress, nodes: Sequence[NodeSpec] = NODES) -> Cluster:
     """
     if named := named_kubeconfig():
         return external(named, progress)
-    if os.geteuid() != 0:
-        raise ClusterError("the local cluster needs root: use sudo, or set KUBECONFIG to another")
+    require_root()
     home = Home.current()
     build.install_packages(home.log / "packages.log", progress)
     binaries = build.binaries(home, progress)
@@ -79,6 +78,7 @@ def start(progress: Progress, nodes: Sequence[NodeSpec] = NODES) -> Cluster:
 
 def find() -> Cluster | None:
     """Return the local cluster as it runs, None if it is off; nothing is started or mended."""
+    require_root()
     home = Home.current()
     for node in running_nodes(home)[:1]:
         for server in node.found("kube-apiserver"):
@@ -135,6 +135,12 @@ def raise_nodes(
         progress("the cluster answers")
 
 
+def require_root() -> None:
+    """Raise a ClusterError unless this process is root's."""
+    if os.geteuid() != 0:
+        raise ClusterError("the local cluster needs root: use sudo, or set KUBECONFIG to another")
+
+
 def refuse_strangers(home: Home) -> None:
     """Raise a ClusterError if a cluster of another cache folder runs on this machine."""
     for root, spec in initial_processes():
@@ -174,6 +180,7 @@ def stop(wipe: bool = False, progress: Progress = lambda message: None) -> None:
 
     With `wipe` its memory goes too: objects, images on nodes, volumes, certificates.
     """
+    require_root()
     home = Home.current()
     with locked(home.root / "lock", lambda: progress("waiting for another start or stop to end")):
         for node in reversed(running_nodes(home)):
@@ -203,6 +210,7 @@ def prune_images(keep: Sequence[str]) -> list[str]:
 
 def nodes_or_error() -> list[Node]:
     """Return the nodes that run; a ClusterError if none does."""
+    require_root()
     if not (nodes := running_nodes(Home.current())):
         raise ClusterError("the local cluster does not run: python -m sandbox.cluster up")
     return nodes
@@ -210,6 +218,7 @@ def nodes_or_error() -> list[Node]:
 
 def status() -> list[Condition]:
     """Return what each node that runs should run; nothing if the cluster is off."""
+    require_root()
     conditions = []
     for position, node in enumerate(running_nodes(Home.current())):
         for name in (*(CONTROL_PLANE if position == 0 else ()), *AGENTS):

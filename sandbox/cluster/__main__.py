@@ -30,6 +30,8 @@ def main() -> int:
     except cluster.ClusterError as error:
         print(f"ERROR {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
 
 
 def start(given: argparse.Namespace, _: list[str]) -> int:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from sandbox.cluster.home import ClusterError, Home, cache, locked
+from sandbox.cluster.processes import ENVIRONMENT
 
 SOURCES = Path(__file__).parent / "go"
 OLDEST_GO = (1, 26)
@@ -45,15 +46,15 @@ def plugins() -> Path | None:
     return next((d for d in PLUGIN_DIRECTORIES if (d / "bridge").exists()), None)
 
 
+def found(command: str) -> bool:
+    """Return whether this machine has a system command."""
+    return shutil.which(command, path=ENVIRONMENT["PATH"]) is not None
+
+
 def missing_packages() -> list[str]:
     """Return the Debian packages whose commands this machine lacks."""
-    missing = {package for command, package in COMMAND_PACKAGES.items() if not which(command)}
+    missing = {package for command, package in COMMAND_PACKAGES.items() if not found(command)}
     return sorted(missing | (set() if plugins() else {"containernetworking-plugins"}))
-
-
-def which(command: str) -> str | None:
-    """Return the path of a system command, also where PATH leaves out the sbin folders."""
-    return shutil.which(command, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
 
 def install_packages(log: Path, progress: Progress) -> None:

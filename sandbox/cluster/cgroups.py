@@ -58,7 +58,7 @@ def remove(node: str = "", root: Path = ROOT) -> None:
             try:
                 for folder, _, _ in os.walk(group, topdown=False):
                     Path(folder).rmdir()
-            except OSError:
+            except OSError as error:
                 if time.monotonic() > deadline:
-                    raise
+                    raise ClusterError(f"{group} cannot be removed: {error.strerror}") from error
                 time.sleep(0.1)

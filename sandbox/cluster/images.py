@@ -1,7 +1,6 @@
 """The images on the nodes: the cluster's own, and those that are loaded and pruned."""
 
 import json
-import os
 import platform
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ from sandbox.cluster import build
 from sandbox.cluster.configuration import CONTAINERD_SOCKET
 from sandbox.cluster.home import ClusterError, Home
 from sandbox.cluster.node import Node
+from sandbox.cluster.processes import run
 from sandbox.images import oci
 
 PRUNED = "localhost/katonic/"
@@ -74,15 +74,14 @@ def lay_out_busybox(tree: Path) -> None:
                 f"apt-get could not download busybox: {fetched.stderr.strip().splitlines()[-1]}"
             )
         (package,) = Path(folder).glob("busybox_*.deb")
-        subprocess.run(["dpkg-deb", "--extract", package, folder], check=True)
+        run(["dpkg-deb", "--extract", package, folder])
         busybox = next(p for p in Path(folder).rglob("bin/busybox") if p.is_file())
         for name in ("bin", "etc", "lib", "root", "var"):
             (tree / name).mkdir()
         (tree / "tmp").mkdir()
         (tree / "tmp").chmod(0o1777)
         shutil.copy2(busybox, tree / "bin/busybox")
-    listed = subprocess.run([tree / "bin/busybox", "--list"], capture_output=True, text=True)
-    for applet in listed.stdout.split():
+    for applet in run([tree / "bin/busybox", "--list"]).split():
         if applet != "busybox":
             (tree / "bin" / applet).symlink_to("busybox")
     loader = next(Path("/").glob("lib*/ld-linux-*.so.*"))
@@ -111,15 +110,7 @@ def contents(tar: Path) -> dict[str, str]:
 def control(node: Node, *arguments: str | Path) -> str:
     """Run ctr on the node's images and return what it says."""
     socket = f"{node.root()}{CONTAINERD_SOCKET}"
-    ran = subprocess.run(
-        ["ctr", "--address", socket, "--namespace", "k8s.io", *arguments],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"PATH": f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"},
-    )
-    if ran.returncode:
-        raise ClusterError(f"{node.spec.name}: ctr {arguments[0]}: {ran.stderr.strip()}")
-    return ran.stdout
+    return run(["ctr", "--address", socket, "--namespace", "k8s.io", *arguments])
 
 
 def answers(node: Node) -> bool:

@@ -2,12 +2,12 @@
 
 import json
 import socket
-import subprocess
 from collections.abc import Iterable
 from ipaddress import IPv4Network
 from pathlib import Path
 
 from sandbox.cluster.home import ClusterError
+from sandbox.cluster.processes import run
 
 BRIDGE = "katonic0"
 MACHINES = IPv4Network("10.200.0.0/24")
@@ -31,16 +31,13 @@ def overlap(routes: Iterable[dict[str, str]]) -> dict[str, str] | None:
 
 def raise_bridge() -> None:
     """Make the bridge that joins this machine and the nodes; a ClusterError if it cannot be."""
-    told = subprocess.run(
-        ["ip", "-json", "-4", "route"], capture_output=True, text=True, check=True
-    )
-    if route := overlap(json.loads(told.stdout or "[]")):
+    if route := overlap(json.loads(run(["ip", "-json", "-4", "route"]) or "[]")):
         raise ClusterError(
             f"this machine's route to {route['dst']} by {route.get('dev')} is in the way of the "
             f"cluster's ranges {MACHINES}, {PODS} and {SERVICES}: stop what uses it"
         )
-    # Built into some kernels, a module of others.
-    subprocess.run(["modprobe", "--quiet", "br_netfilter"])
+    if not Path("/proc/sys/net/bridge").exists():  # a module of most kernels, built into some
+        run(["modprobe", "br_netfilter"])
     if not Path("/sys/class/net", BRIDGE).exists():
         ip(
             f"link add {BRIDGE} type bridge",
@@ -55,16 +52,14 @@ def remove_bridge() -> None:
     """Remove the bridge and every route of the cluster from this machine."""
     if Path("/sys/class/net", BRIDGE).exists():
         ip(f"link delete {BRIDGE}")
-    for net in (PODS, SERVICES):
-        subprocess.run(
-            ["ip", "route", "delete", "unreachable", str(net), "metric", "4000"],
-            stderr=subprocess.DEVNULL,
-        )
+    kept = run(["ip", "route", "show", "type", "unreachable", "metric", "4000"])
+    gone = (str(net) for net in (PODS, SERVICES) if str(net) in kept)
+    ip(*(f"route delete unreachable {net} metric 4000" for net in gone))
 
 
 def ip(*commands: str) -> None:
     """Run `ip` commands in one batch on this machine."""
-    subprocess.run(["ip", "-batch", "-"], input="\n".join(commands), text=True, check=True)
+    run(["ip", "-batch", "-"], "\n".join(commands))
 
 
 def resolves() -> bool:

@@ -4,7 +4,6 @@ Killing the node's first process ends every process, mount and interface of it a
 """
 
 import signal
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from pathlib import Path
 from sandbox.cluster import cgroups, network
 from sandbox.cluster.configuration import Daemon, NodeSpec
 from sandbox.cluster.home import Home
-from sandbox.cluster.processes import Process, end, running, spawn, until, wait
+from sandbox.cluster.processes import Process, end, run, running, spawn, until, wait
 
 MARK = "katonic-node"
 PRIVATE_FOLDERS = ("/run", "/var/log", "/var/lib/cni")
@@ -121,7 +120,7 @@ class Node:
 
     def shell(self, *lines: str) -> None:
         """Run shell commands in the node; the first that fails ends them."""
-        subprocess.run(self.enter(["sh", "-euc", "\n".join(lines)]), check=True)
+        run(self.enter(["sh", "-euc", "\n".join(lines)]))
 
     def connect(self, others: Sequence[NodeSpec], serves: bool) -> None:
         """Join the node to the bridge, with routes to and from the other nodes' pods.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sandbox.cluster.home import ClusterError
 
-ENVIRONMENT = {
+ENVIRONMENT = {  # sbin too, which not every user's PATH has
     "HOME": "/root",
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 }
@@ -39,6 +39,15 @@ def running() -> list[Process]:
             if argv:
                 found.append(Process(int(folder.name), tuple(argv), namespace))
     return found
+
+
+def run(argv: Sequence[str | Path], stdin: str = "") -> str:
+    """Run a system command to its end and return what it says; a ClusterError if it fails."""
+    ran = subprocess.run(argv, input=stdin, capture_output=True, text=True, env=ENVIRONMENT)
+    if ran.returncode:
+        said = ran.stderr.strip().splitlines() or [f"exit code {ran.returncode}"]
+        raise ClusterError(f"{' '.join(map(str, argv))[:200]}: {said[-1]}")
+    return ran.stdout
 
 
 def spawn(argv: Sequence[str | Path], log: Path) -> None:

@@ -103,6 +103,7 @@ def first_process(root: Path, spec: NodeSpec) -> Process:
 def machine(monkeypatch):
     found: list[Process] = []
     monkeypatch.setattr(node, "running", lambda: found)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
     return found
 
 
@@ -147,6 +148,18 @@ def test_the_clusters_own_kubeconfig_does_not_count_as_another_cluster(tmp_path,
     monkeypatch.setenv("KATONIC_CACHE", str(tmp_path))
     monkeypatch.setenv("KUBECONFIG", str(Home.current().kubeconfig))
     assert cluster.named_kubeconfig() is None
+
+
+def test_without_root_the_error_says_what_to_do(monkeypatch):
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    with pytest.raises(ClusterError, match="use sudo, or set KUBECONFIG"):
+        cluster.start(lambda message: None)
+
+
+def test_a_command_that_fails_is_an_error_with_its_last_words():
+    with pytest.raises(ClusterError, match=r"^sh -c .*: last$"):
+        processes.run(["sh", "-c", "echo first >&2; echo last >&2; exit 3"])
 
 
 def test_images_for_a_cluster_that_is_off_are_an_error_that_says_what_to_run(
