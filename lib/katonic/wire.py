@@ -55,8 +55,7 @@ class Databag(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
 def _secrets(cls: type[Databag]) -> dict[str, type[Secret]]:
     found = {}
     for name, hint in typing.get_type_hints(cls).items():
-        union = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-        for part in union:
+        for part in _alternatives(hint):
             if isinstance(part, type) and issubclass(part, Secret):
                 found[_key(cls, name)] = part
     return found
@@ -140,9 +139,13 @@ def decode(
 
 
 def _is_text(hint: Any) -> bool:
-    if isinstance(hint, types.UnionType):
-        return all(_is_text(it) for it in typing.get_args(hint) if it is not types.NoneType)
-    return hint is str or typing.get_origin(hint) is Literal
+    return all(it is str or typing.get_origin(it) is Literal for it in _alternatives(hint))
+
+
+def _alternatives(hint: Any) -> list[Any]:
+    """Return what a value may be, when it is not None."""
+    parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return [it for it in parts if it is not types.NoneType]
 
 
 def _from_json(value: str) -> Any:
@@ -178,12 +181,15 @@ def cls_secrets(cls: type[msgspec.Struct]) -> Mapping[str, type[Secret]]:
 
 def allowed(cls: type[msgspec.Struct], key: str) -> str:
     """Return "; allowed: ..." from the field's Literal or its Meta description, or nothing."""
-    for it in msgspec.structs.fields(cls):
-        if it.encode_name != key:
-            continue
-        if typing.get_origin(it.type) is Literal:
-            return f"; allowed: {', '.join(map(str, typing.get_args(it.type)))}"
-        for part in getattr(it.type, "__metadata__", ()):
-            if isinstance(part, msgspec.Meta) and part.description:
-                return f"; allowed: {part.description}"
-    return ""
+    (hint,) = [it.type for it in msgspec.structs.fields(cls) if it.encode_name == key] or [None]
+    words = _allowed(hint)
+    return f"; allowed: {words}" if words else ""
+
+
+def _allowed(hint: Any) -> str:
+    if isinstance(hint, msgspec.Meta):
+        return hint.description or ""
+    parts = typing.get_args(hint)
+    if typing.get_origin(hint) is Literal:
+        return ", ".join(map(str, parts))
+    return next(filter(None, map(_allowed, (*parts, *getattr(hint, "__metadata__", ())))), "")
