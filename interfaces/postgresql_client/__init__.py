@@ -20,7 +20,7 @@ class Credentials(Secret):
 
 
 class Tls(Secret):
-    """Whether the server speaks TLS ("true" or "false", in any case) and who signed it (PEM)."""
+    """Whether the server speaks TLS ("True" or "False") and who signed its certificate (PEM)."""
 
     tls: str
     tls_ca: str | None = None
@@ -187,13 +187,16 @@ class Answers(Databag):
 
 
 def _answer(request: Request, provider: Provider) -> Answer:
+    tls = provider.secret_tls
+    if tls:  # here it is JSON, where the older wire has Python's own words
+        tls = msgspec.structs.replace(tls, tls=tls.tls.lower())
     return Answer(
         request_id=request.request_id,
         salt=request.salt,
         resource=provider.database,
         endpoints=provider.endpoints,
         secret_user=provider.secret_user,
-        secret_tls=provider.secret_tls,
+        secret_tls=tls,
         read_only_endpoints=provider.read_only_endpoints,
         version=provider.version,
     )

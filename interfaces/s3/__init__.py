@@ -1,6 +1,7 @@
 # ruff: noqa: S106 - the passwords of EXAMPLES
 """A bucket and the key to it, by the protocol of Amazon S3: object-storage-charmlib's `s3`."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 from katonic import Databag, Secret
@@ -27,6 +28,11 @@ class Requirer(Databag):
     path: str | None = None
     requested_secrets: tuple[str, ...] = ("access-key", "secret-key")
     version: str = "1"
+
+    @classmethod
+    def complete(cls, raw: Mapping[str, str]) -> bool:
+        """Return whether it has said all that it asks for, and can take secrets."""
+        return {"version", "requested-secrets"} <= raw.keys()
 
 
 class Provider(Databag):
