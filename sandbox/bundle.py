@@ -295,8 +295,9 @@ def _merge(merged: dict[str, Any], document: Mapping[str, Any], folder: Path) ->
                     if field_ == "charm":
                         new = str((folder / new).resolve()) if new.startswith((".", "/")) else new
                     old = known.get(field_)
-                    both = isinstance(old, dict) and isinstance(new, dict)
-                    known[field_] = {**old, **new} if both else new
+                    if isinstance(old, dict) and isinstance(new, dict):
+                        new = {**old, **new}
+                    known[field_] = new
                 applications[name] = known
         elif key == "relations":
             merged.setdefault(key, []).extend(it for it in value if it not in merged[key])
