@@ -1,5 +1,6 @@
 """What holds for every room of the house; what is in the rooms is listed from the folders."""
 
+import argparse
 import ast
 import re
 import shlex
@@ -9,6 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
+
+from sandbox import cli
 
 ROOT = Path(__file__).parents[2]
 CHARMS = sorted(path.parent.name for path in ROOT.glob("charms/*/charmcraft.yaml"))
@@ -309,3 +312,24 @@ def test_every_option_that_a_page_sets_exists():
             named = {it.partition("=")[0] for it in words[1:] if not it.startswith("-")}
             wrong += [(page, it) for it in named - options(charm_of(words[0])).keys()]
     assert not wrong
+
+
+def test_every_status_of_the_library_is_explained():
+    page = (ROOT / "docs/reference/statuses.md").read_text()
+    raised = {"NotYet", "Invalid", "BlockedStatus", "WaitingStatus"}
+    unknown = []
+    for path in ROOT.glob("lib/katonic/*.py"):
+        for it in ast.walk(ast.parse(path.read_text())):
+            if isinstance(it, ast.Call) and ast.unparse(it.func).rpartition(".")[2] in raised:
+                texts = [n.value for n in ast.walk(it) if isinstance(n, ast.Constant)]
+                said = max((str(text).strip(" :;") for text in texts), key=len, default="")
+                unknown += [] if said in page else [f"{path.name}:{it.lineno}: {said}"]
+    assert not unknown
+
+
+def test_every_command_of_the_sandbox_is_listed():
+    page = (ROOT / "docs/reference/commands.md").read_text()
+    (verbs,) = (it for it in cli.parser()._actions if isinstance(it, argparse._SubParsersAction))
+    names = {it.dest for it in verbs._choices_actions}
+    assert names
+    assert not [name for name in names if f"`{name}`" not in page]
