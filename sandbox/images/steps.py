@@ -17,7 +17,7 @@ from sandbox.images.layers import ImageError, Source, Workspace
 _APT = "-q -y -o APT::Sandbox::User=root -o Dpkg::Use-Pty=0 --no-install-recommends"
 _UNUSED = ("doc/*", "info/*", "lintian/*", "locale/*", "man/*")
 _SWEEP = """
-    rm -rf /var/log/apt /var/log/*.log /var/cache/debconf/*-old /var/lib/dpkg/*-old \
+    rm -rf /var/log/apt /var/log/*.log /var/cache/debconf/* /var/lib/dpkg/*-old \
         /var/cache/ldconfig/aux-cache /var/cache/apt/*.bin \
         /etc/passwd- /etc/group- /etc/shadow- /etc/gshadow-
 """

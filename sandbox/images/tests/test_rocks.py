@@ -1,0 +1,34 @@
+import re
+
+import pytest
+import yaml
+
+from sandbox.images import RECIPES
+from sandbox.images.layers import Source
+
+
+@pytest.mark.parametrize("name", ["minio", "mlflow"])
+def test_a_rock_is_of_the_version_of_the_sandboxs_image(name: str) -> None:
+    rock = yaml.safe_load(Source(f"charms/{name}/rockcraft.yaml").path.read_text())
+
+    assert rock["version"] == RECIPES[name].version
+
+
+def test_the_rock_of_minio_is_built_from_the_same_module_and_says_so() -> None:
+    rock = yaml.safe_load(Source("charms/minio/rockcraft.yaml").path.read_text())
+    build = rock["parts"]["minio"]["override-build"]
+    layer = repr(RECIPES["minio"].layer)
+
+    assert (pinned := re.search(r"github.com/minio/minio@(\S+)", build))
+    assert f"version='{pinned[1]}'" in layer
+    stated = re.findall(r"-X \$name\.(\w+=\S+?)[ \"]", build)
+    assert len(stated) == 3
+    assert all(f"-X github.com/minio/minio/cmd.{it}" in layer for it in stated)
+
+
+def test_the_lock_of_mlflow_pins_its_version_and_what_its_charm_needs() -> None:
+    lock = Source("charms/mlflow/mlflow.lock").path.read_text()
+
+    assert f"\nmlflow=={RECIPES['mlflow'].version} " in lock
+    for package in ("psycopg2-binary", "boto3", "prometheus-flask-exporter"):
+        assert re.search(rf"^{package}==\S+ \\\n +--hash=sha256:", lock, re.M)
