@@ -35,8 +35,8 @@ def plan(state: State) -> Plan:
             "database": postgresql_client.Requirer(database=state.options.database),
             "s3": s3.Requirer(bucket=state.options.bucket),
             "oauth": oauth.Requirer(
-                scope="openid profile email",
-                grant_types=["authorization_code", "client_credentials", "refresh_token"],
+                scopes="openid profile email",
+                grant_types=("authorization_code", "client_credentials", "refresh_token"),
                 redirect_uri=f"https://{state.name}.example/callback",
             ),
         },
