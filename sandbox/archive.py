@@ -140,7 +140,7 @@ def _install(requirements: str, site: Path) -> None:
         return
     listed = site.parents[3] / "requirements.lock"
     listed.write_text(requirements)
-    uv = ["uv", "pip", "install", "--quiet", "--target", str(site), "--python", sys.executable]
+    uv = ["uv", "pip", "install", "--quiet", "--no-deps", "--target", str(site), "--python", sys.executable]
     _run([*uv, "--python-version", PYTHON, "--link-mode", "copy", "-r", str(listed)])
     listed.unlink()
 
