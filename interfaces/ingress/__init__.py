@@ -1,5 +1,6 @@
 """A URL under the platform's gateway: the `ingress` interface, version 2, of traefik-k8s."""
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -17,7 +18,7 @@ class Requirer(Databag):
         name: The application.
         model: Its model.
         port: The port that its units listen on.
-        scheme: What they speak there.
+        scheme: What they speak there; http when None.
         strip_prefix: Whether they want paths without the prefix of the gateway's URL.
         redirect_https: Whether the gateway sends http to https.
     """
@@ -27,9 +28,9 @@ class Requirer(Databag):
     name: str
     model: str
     port: Port
-    scheme: Literal["http", "https", "h2c"] = "http"
-    strip_prefix: bool = False
-    redirect_https: bool = False
+    scheme: Literal["http", "https", "h2c"] | None = None
+    strip_prefix: bool | None = None
+    redirect_https: bool | None = None
 
 
 class RequirerUnit(Databag):
@@ -59,6 +60,11 @@ class Provider(Databag):
     wire: ClassVar[Literal["raw", "json"]] = "json"
 
     ingress: Ingress
+
+    @classmethod
+    def complete(cls, raw: Mapping[str, str]) -> bool:
+        """Return whether there is a URL; the library may also say that there is none."""
+        return raw.get("ingress", "null") != "null"
 
     @property
     def url(self) -> str:

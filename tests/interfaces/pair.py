@@ -61,10 +61,9 @@ class Side:
             self.state = manager.run()
             return look(manager.charm)
 
-    def hears(self, **databag: str) -> None:
-        """Have an application at the far end say this: `a_b` is the key `a-b`."""
-        data = {key.replace("_", "-"): value for key, value in databag.items()}
-        self.relate(remote_app_name="far", remote_app_data=data)
+    def hears(self, databag: Mapping[str, str]) -> None:
+        """Have an application at the far end say this."""
+        self.relate(remote_app_name="far", remote_app_data=dict(databag))
         self.run(self.context.on.relation_changed(self.relation, remote_unit=0))
 
     def relate(self, **changes: Any) -> None:
@@ -171,3 +170,8 @@ class Pair:
 def holding(state: testing.State, content: dict[str, str]) -> testing.State:
     """Return the state with one more secret that another application owns."""
     return dataclasses.replace(state, secrets={*state.secrets, testing.Secret(content)})
+
+
+def following(state: testing.State) -> testing.State:
+    """Return the state of a unit that does not lead."""
+    return dataclasses.replace(state, leader=False)

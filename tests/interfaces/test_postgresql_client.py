@@ -273,9 +273,14 @@ def test_the_end_of_the_relation_takes_our_secrets(requirer):
 
 def test_a_client_of_the_older_library_gets_its_database():
     # As data_interfaces v0.59 writes it.
-    secret = '["username", "password", "tls", "tls-ca", "uris", "read-only-uris"]'
     side = server()
-    side.hears(database="mlflow", extra_user_roles="admin,charmed_read", requested_secrets=secret)
+    side.hears(
+        {
+            "database": "mlflow",
+            "extra-user-roles": "admin,charmed_read",
+            "requested-secrets": '["username", "password", "tls", "tls-ca", "uris"]',
+        }
+    )
     secrets = {it.id: it.latest_content for it in side.state.secrets}
     said = {key: secrets.get(value, value) for key, value in side.said.items()}
     assert said == {
@@ -296,15 +301,15 @@ def test_a_client_of_the_older_library_gets_its_database():
     "databag",
     [
         {"database": "mlflow"},
-        {"requested_secrets": '["username", "password"]'},
-        {"database": "mlflow", "requested_secrets": "[]", "entity_type": "USER"},
-        {"database": "mlf*", "requested_secrets": "[]"},
+        {"requested-secrets": '["username", "password"]'},
+        {"database": "mlflow", "requested-secrets": "[]", "entity-type": "USER"},
+        {"database": "mlf*", "requested-secrets": "[]"},
     ],
     ids=["takes no secrets", "not yet", "a role alone", "a prefix"],
 )
 def test_what_we_do_not_serve_gets_no_answer(databag):
     side = server()
-    side.hears(**databag)
+    side.hears(databag)
     assert not side.said
     assert side.status == ops.ActiveStatus()
 
@@ -316,21 +321,21 @@ def test_of_several_requests_we_answer_those_for_databases():
         {"resource": "mlf*", "request-id": "c", "salt": "s"}
     ]"""
     side = server()
-    side.hears(version="v1", requests=asked)
+    side.hears({"version": "v1", "requests": asked})
     assert [it["request-id"] for it in json.loads(side.said["requests"])] == ["b"]
     assert json.loads(side.said["data"]).keys() == {"b"}
 
 
 def test_a_request_that_cannot_be_read_is_named():
     side = server()
-    side.hears(version="v1", requests='"mlflow"')
+    side.hears({"version": "v1", "requests": '"mlflow"'})
     assert isinstance(side.status, ops.BlockedStatus)
     assert "database from far: requests=mlflow: expected `array" in side.status.message
 
 
 def test_while_a_key_is_missing_there_is_no_database():
     side = client()
-    side.hears(database="mlflow", endpoints=ENDPOINTS)
+    side.hears({"database": "mlflow", "endpoints": ENDPOINTS})
     assert side.see(lambda charm: charm.database.one) is None
     assert side.status == ops.WaitingStatus("waiting for database data")
 

@@ -171,7 +171,7 @@ def test_the_library_takes_us_for_the_wire_with_secrets():
 def test_we_wait_for_the_whole_of_what_the_library_asks_for():
     # Its requested-secrets come first, its bucket only with its first unit.
     side = server()
-    side.hears(requested_secrets='["access-key", "secret-key"]')
+    side.hears({"requested-secrets": '["access-key", "secret-key"]'})
     assert not side.said
 
 
@@ -242,14 +242,14 @@ def test_the_end_of_the_relation_takes_our_secret(requirer):
 
 def test_a_client_that_takes_no_secrets_gets_no_keys():
     side = server()
-    side.hears(bucket="relation-1")  # as the library's version 0 asks
+    side.hears({"bucket": "relation-1"})  # as the library's version 0 asks
     assert not side.said
     assert not side.state.secrets
 
 
 def test_while_a_key_is_missing_there_is_no_bucket():
     side = client()
-    side.hears(version="1", bucket="mlflow", endpoint=URL)
+    side.hears({"version": "1", "bucket": "mlflow", "endpoint": URL})
     assert side.see(lambda charm: charm.s3.one) is None
     assert side.status == ops.WaitingStatus("waiting for s3 data")
 
@@ -258,7 +258,7 @@ def test_a_wrong_value_is_named():
     side = client()
     side.state = pair.holding(side.state, {"access-key": "a-key", "secret-key": "a-secret"})
     (secret,) = side.state.secrets
-    side.hears(secret_extra=secret.id, s3_uri_style="virtual")
+    side.hears({"secret-extra": secret.id, "s3-uri-style": "virtual"})
     assert side.status == ops.BlockedStatus(
         "s3 from far: s3-uri-style=virtual: invalid enum value 'virtual'; allowed: path, host"
     )
