@@ -37,14 +37,14 @@ class Service:
         environment: Variables that anyone may see in Pebble's plan.
         secrets: Variables that reach the process by a file of mode 0600, and are in no plan.
         ready: How to ask whether it answers: an HTTP URL on localhost, or a command's argv.
-        kill_delay: How long it may take to stop, in Pebble's notation ("30s").
+        kill_delay: Seconds that it may take to stop.
     """
 
     command: str
     environment: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, str] = field(default_factory=dict)
     ready: str | Sequence[str] = ""
-    kill_delay: str = "10s"
+    kill_delay: int = 10
 
 
 @dataclass(frozen=True)

@@ -124,8 +124,14 @@ def _service(name: str, service: Service, digest: str) -> ops.pebble.ServiceDict
         "startup": "enabled",
         "command": command,
         "environment": {**service.environment, _DIGEST: digest},
-        "kill-delay": service.kill_delay,
+        "kill-delay": _duration(service.kill_delay),
     }
+
+
+def _duration(seconds: int) -> str:
+    """Return seconds as Go prints them, and so Pebble's plan ("1m30s"), else each hook replans."""
+    minutes, rest = divmod(seconds, 60)
+    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
 
 
 def _check(service: Service) -> ops.pebble.CheckDict:

@@ -13,6 +13,8 @@ from scenario import mocking
 sys.path.insert(0, str(Path(__file__).parent))
 import sample
 
+from katonic import workload
+
 FAR = testing.Secret({"username": "sample", "password": "far-password"}, id="secret:far00000")
 FAR_BAG = {"endpoint": "db:5432", "secret-user": "secret:far00000"}
 ANSWERS = (
@@ -131,6 +133,11 @@ def test_a_plan_with_pebbles_own_defaults_is_the_same_plan(ctx, complete):
     changes(ctx)
     ctx.run(ctx.on.update_status(), with_box(out, layers=layers))
     assert not changes(ctx)
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(10, "10s"), (60, "1m0s"), (90, "1m30s")])
+def test_a_duration_is_written_as_pebble_shows_it(seconds, shown):
+    assert workload._duration(seconds) == shown
 
 
 @pytest.mark.parametrize("value", [0, 10])
