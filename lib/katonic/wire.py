@@ -169,14 +169,11 @@ def parse(data: Mapping[str, Any], cls: type[Struct]) -> Struct:
         key = path[0].partition("[")[0]
         if not key:
             raise WrongValueError(reason) from None
-        shown = "" if any(part in cls_secrets(cls) for part in path) else f"={data.get(key)}"
         reason = reason[0].lower() + reason[1:] + allowed(cls, key)
-        raise WrongValueError(f"{key}{shown}: {reason}") from None
-
-
-def cls_secrets(cls: type[msgspec.Struct]) -> Mapping[str, type[Secret]]:
-    """Return the secret fields of a databag; none for any other struct."""
-    return cls.secrets() if issubclass(cls, Databag) else {}
+        if issubclass(cls, Databag) and key in cls.secrets():
+            reason = f"{'.'.join(path[1:])} {reason.partition(' value ')[0]}".strip()
+            raise WrongValueError(f"{key}: {reason}") from None
+        raise WrongValueError(f"{key}={data.get(key)}: {reason}") from None
 
 
 def allowed(cls: type[msgspec.Struct], key: str) -> str:
