@@ -202,22 +202,23 @@ def _answer(request: Request, provider: Provider) -> Answer:
     )
 
 
-_ASKED = Request(database="mlflow", request_id="0b1e5b1c7c7d9a52", salt="b1Qx0fL7hJ2kPz9T")
-_GIVEN = Provider(
-    database="mlflow",
-    endpoints="postgresql.katonic.svc.cluster.local:5432",
-    secret_user=Credentials(
-        username="relation-7",
-        password="n0-0ne-kn0ws-this",
-        uris="postgresql://relation-7:n0-0ne-kn0ws-this@postgresql.katonic.svc.cluster.local:5432/mlflow",
-    ),
-    secret_tls=Tls(tls="False"),
-    version="16.4",
-)
-
 EXAMPLES = [
     Requirer(database="mlflow", extra_user_roles="charmed_read"),
-    _GIVEN,
-    Requirer(version="v1", requests=(_ASKED,)),
-    Answers(requests=(_answer(_ASKED, _GIVEN),), data={_ASKED.request_id: _ASKED}),
+    Provider(
+        database="mlflow",
+        endpoints="postgresql.katonic.svc.cluster.local:5432",
+        secret_user=Credentials(
+            username="relation-7",
+            password="n0-0ne-kn0ws-this",
+            uris="postgresql://relation-7:n0-0ne-kn0ws-this@postgresql.katonic.svc.cluster.local:5432/mlflow",
+        ),
+        secret_tls=Tls(tls="False"),
+        version="16.4",
+    ),
+    Requirer(
+        version="v1",
+        requests=(
+            Request(database="mlflow", request_id="0b1e5b1c7c7d9a52", salt="b1Qx0fL7hJ2kPz9T"),
+        ),
+    ),
 ]

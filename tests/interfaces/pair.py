@@ -58,8 +58,9 @@ class Side:
     def see(self, look: Callable[[Any], Any]) -> Any:
         """Return what the charm sees now."""
         with self.context(self.context.on.update_status(), self.state) as manager:
+            seen = look(manager.charm)
             self.state = manager.run()
-            return look(manager.charm)
+        return seen
 
     def hears(self, databag: Mapping[str, str]) -> None:
         """Have an application at the far end say this."""

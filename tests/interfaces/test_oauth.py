@@ -210,6 +210,7 @@ def test_the_library_hears_of_another_claim():
 
 def test_what_we_withdraw_the_library_no_longer_has():
     both = joined(Server, TheirClient)
+    assert both.requirer.see(lambda charm: charm.oauth.get_provider_info()) == heard[-1]
     both.configure(both.provider, serve=False)
     assert not both.provider.said
     assert not both.requirer.state.secrets

@@ -211,17 +211,25 @@ def test_the_library_hears_of_another_primary():
     assert {it.endpoints for kind, it in heard if kind == "endpoints_changed"} == {"replica:5432"}
 
 
+def given(side: pair.Side) -> list[str]:
+    """Return the databases that the library has for its charm."""
+    return side.see(
+        lambda charm: [
+            it.resource
+            for it in charm.database.interface.build_model(
+                pair.RELATION, component=charm.database.relations[0].app
+            ).requests
+        ]
+    )
+
+
 def test_what_we_withdraw_the_library_no_longer_has():
     both = joined(Server, TheirClient)
+    assert sorted(given(both.requirer)) == ["files", "mlflow"]
     both.configure(both.provider, serve=False)
     assert not both.provider.said
     assert not both.requirer.state.secrets
-    given = both.requirer.see(
-        lambda charm: charm.database.interface.build_model(
-            pair.RELATION, component=charm.database.relations[0].app
-        )
-    )
-    assert given.requests == []
+    assert given(both.requirer) == []
 
 
 def test_we_ask_the_library_and_get_the_database():
