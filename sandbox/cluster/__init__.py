@@ -200,11 +200,16 @@ def load_images(tars: Sequence[Path]) -> list[Path]:
 
 
 def prune_images(keep: Sequence[str]) -> list[str]:
-    """Remove from the nodes what is named localhost/katonic/..., not kept and not in use.
+    """Remove from the nodes what is named localhost/katonic/... and neither kept nor in use.
 
-    Returns the names removed.
+    In use is what an object of the cluster names, also one that has no pod now. Returns the
+    names removed.
     """
-    removed = {name for node in nodes_or_error() for name in images.prune(node, keep)}
+    nodes = nodes_or_error()
+    if not (found := find()):
+        raise ClusterError("the local cluster is half dead: python -m sandbox.cluster up")
+    kept = {*keep, *Kubectl(found.kubectl, found.kubeconfig).images()}
+    removed = {name for node in nodes for name in images.prune(node, kept)}
     return sorted(name for name in removed if name.startswith(images.PRUNED))
 
 

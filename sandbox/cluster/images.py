@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,24 +142,21 @@ def load(node: Node, tars: Iterable[Path]) -> list[Path]:
     return new
 
 
-def superfluous(have: Mapping[str, str], used: Collection[str], keep: Sequence[str]) -> list[str]:
-    """Return the references to remove: of this project, not kept, not used by a container.
+def superfluous(have: Mapping[str, str], kept: Collection[str]) -> list[str]:
+    """Return the references to remove: of this project, and not kept.
 
     With the last name of an image goes the name `sha256:...` by which the kubelet knows it.
     """
-    kept = set(keep) | set(used)
     removed = {name for name in have if name.startswith(PRUNED) and name not in kept}
     named = {have[name] for name in have if name not in removed and not name.startswith("sha256:")}
     bare = {name for name in have if name.startswith("sha256:") and have[name] not in named}
     gone = {have[name] for name in removed}
-    return sorted(removed | {name for name in bare - kept if have[name] in gone})
+    return sorted(removed | {name for name in bare if have[name] in gone})
 
 
-def prune(node: Node, keep: Sequence[str]) -> list[str]:
-    """Remove this project's images that are neither kept nor in use, and return their names."""
-    rows = [line.split() for line in control(node, "containers", "list").splitlines()[1:]]
-    used = {row[1] for row in rows if len(row) > 1}
-    removed = superfluous(present(node), used, keep)
+def prune(node: Node, keep: Collection[str]) -> list[str]:
+    """Remove this project's images that are not kept, and return their names."""
+    removed = superfluous(present(node), keep)
     if removed:
         control(node, "images", "remove", "--sync", *removed)
     return removed

@@ -31,6 +31,14 @@ class Kubectl:
         """Return whether the API server answers a path, such as /readyz."""
         return self.run("get", "--raw", path).returncode == 0
 
+    def images(self) -> set[str]:
+        """Return the images that the cluster's pods, and what makes them, name."""
+        kinds = "pods,statefulsets,deployments,daemonsets,jobs,cronjobs"
+        read = self.run("get", kinds, "--all-namespaces", "--output=jsonpath={..image}")
+        if read.returncode:
+            raise ClusterError(f"the cluster's images are not known: {read.stderr.strip()}")
+        return set(read.stdout.split())
+
     def apply(self, values: Mapping[str, str]) -> None:
         """Apply the manifests, with `$name` replaced by its value; a ClusterError if refused."""
         texts = (path.read_text() for path in sorted(MANIFESTS.glob("*.yaml")))

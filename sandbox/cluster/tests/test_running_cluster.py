@@ -15,6 +15,7 @@ import pytest
 from sandbox import cluster
 from sandbox.cluster import images
 from sandbox.cluster.home import Home
+from sandbox.images import oci
 
 FOUND = cluster.find()
 pytestmark = pytest.mark.skipif(FOUND is None, reason="the local cluster is off")
@@ -183,6 +184,42 @@ def test_a_volume_is_written_without_root_and_goes_or_stays_as_its_class_says(
     assert (paths["kept"] / "file").read_text() == "mine\n"
     (paths["kept"] / "file").unlink()
     paths["kept"].rmdir()
+
+
+def test_an_image_that_an_object_names_is_not_pruned_before_it_has_a_pod(namespace, tmp_path):
+    (tmp_path / "tree").mkdir()
+    tars = [tmp_path / f"{number}.tar" for number in range(2)]
+    wanted, unwanted = (
+        oci.write_image(
+            tar, "localhost/katonic/try", "1", [tmp_path / "tree"], {"Cmd": [tar.stem]}
+        )
+        for tar in tars
+    )
+    assert cluster.load_images(tars) == tars
+    assert cluster.load_images(tars) == []
+    labels = {"app": "none"}
+    template = pod("none", wanted, "true", {}, 10001)
+    del template["spec"]["terminationGracePeriodSeconds"]
+    namespace.apply(
+        {
+            "apiVersion": "apps/v1",
+            "kind": "StatefulSet",
+            "metadata": {"name": "none"},
+            "spec": {
+                "replicas": 0,
+                "serviceName": "none",
+                "selector": {"matchLabels": labels},
+                "template": {"metadata": {"labels": labels}, "spec": template["spec"]},
+            },
+        }
+    )
+    others = {it for node in cluster.nodes_or_error() for it in images.present(node)}
+    keep = sorted(
+        others - {wanted, unwanted}
+    )  # what others loaded is none of this test's business
+    assert cluster.prune_images(keep) == [unwanted]
+    namespace.kubectl("delete", "statefulset", "none")
+    assert cluster.prune_images(keep) == [wanted]
 
 
 def eventually(condition: Callable[[], bool]) -> bool:
