@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import contextlib
 import email.message
+import functools
 import importlib.util
 import io
 import logging
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -24,7 +26,7 @@ import urllib.response
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -76,13 +78,16 @@ class Pebble(_TestingPebbleClient):
     A service that runs `pebble notify KEY` at its end is one of `notifiers`.
     """
 
-    def __init__(self, root: Path, execute: ops.testing.ExecHandler) -> None:
+    def __init__(
+        self, root: Path, mounts: Mapping[str, Path], execute: ops.testing.ExecHandler
+    ) -> None:
         super().__init__(SimpleNamespace(_can_connect=lambda client: self.connected), root)  # pyright: ignore[reportArgumentType]
-        root.mkdir(parents=True, exist_ok=True)
         self.connected = False
         self.starting: set[str] = set()
         self.running: dict[str, Any] = {}
-        self._handle_exec((), execute)
+        self._mounts, self._execute = mounts, execute
+        self._handle_exec((), self._run)
+        self._mount()
 
     def restart(self) -> None:
         """End and begin the container: its plan is gone, what lies in /charm/container stays."""
@@ -91,8 +96,11 @@ class Pebble(_TestingPebbleClient):
         for state in (self._service_status, self._check_infos, self.running, self.starting):
             state.clear()
         for child in self._root.iterdir():
-            if child.name != "charm":
-                child.unlink() if child.is_symlink() else shutil.rmtree(child)
+            if child.is_symlink() or child.is_file():
+                child.unlink()
+            elif child.name != "charm":
+                shutil.rmtree(child)
+        self._mount()
 
     def notifiers(self) -> dict[str, str]:
         """Return the services that will notify, and with which key."""
@@ -104,10 +112,14 @@ class Pebble(_TestingPebbleClient):
     def serves(self, url: str) -> bool:
         """Return whether what answers at the URL is up: the service its check is named like."""
         netloc = urlsplit(url).netloc
-        up = {n for n, status in self._service_status.items() if status is ACTIVE} - self.starting
         checks = self._render_checks().items()
-        named = {n for n, c in checks if c.http and urlsplit(c.http["url"]).netloc == netloc}  # pyright: ignore[reportTypedDictNotRequiredAccess]
-        return bool(up & named if named else up - self.notifiers().keys())
+        named = {n for n, it in checks if urlsplit((it.http or {}).get("url")).netloc == netloc}
+        return bool(self.up & named if named else self.up - self.notifiers().keys())
+
+    @property
+    def up(self) -> set[str]:
+        """Return the services that run and have come up."""
+        return {n for n, it in self._service_status.items() if it is ACTIVE} - self.starting
 
     def replan_services(self, timeout: float = 30.0, delay: float = 0.1) -> None:
         """Start what is enabled and not running, and restart what has changed."""
@@ -142,10 +154,30 @@ class Pebble(_TestingPebbleClient):
             self.starting.discard(name)
         return super().stop_services(services, timeout, delay)
 
+    def pull(self, path: str | PurePath, *, encoding: str | None = "utf-8") -> Any:
+        """Return a file's content, in memory: charms need not close what Pebble gives them."""
+        with super().pull(path, encoding=encoding) as file:
+            content = file.read()
+        return io.BytesIO(content) if isinstance(content, bytes) else io.StringIO(content)
+
     def exited(self, service: str) -> None:
         """End a one-shot service."""
         self._service_status[service] = INACTIVE
         self.running.pop(service, None)
+
+    def _mount(self) -> None:
+        self._root.mkdir(parents=True, exist_ok=True)
+        for location, volume in self._mounts.items():
+            link = self._root / location.lstrip("/")
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(volume)
+
+    def _run(self, args: ops.testing.ExecArgs) -> ops.testing.ExecResult | None:
+        for name, check in self._render_checks().items():
+            probe = shlex.split((check.exec or {}).get("command", ""))
+            if probe == args.command and name not in self.up:
+                return ops.testing.ExecResult(1, "", "not up")
+        return self._execute(args)
 
     def _begin(self, service: str) -> None:
         self.running[service] = self._render_services()[service].to_dict()
@@ -241,14 +273,18 @@ class Simulation:
     """debug-log: unit, level, text."""
 
     def __post_init__(self) -> None:
-        self.random = Random(self.seed)
+        self.random = Random(self.seed)  # noqa: S311 - seeded, so that a run can be had again
         self.model = Model("sim", str(uuid.UUID(int=7)), settings={_INTERVAL: "87600h"})
-        self.model.random = Random(self.seed)
+        self.model.random = self.random
         self.model.clock = lambda: self.now
         self.model.write_log = lambda who, level, module, text: self.log.append((who, level, text))
         self.pods: dict[str, dict[str, Pebble]] = {}
         self.outside: dict[str, World] = {}
         self._codes: dict[Path, _Code] = {}
+        self._http, self._opener = _Http(self), urllib.request.OpenerDirector()
+        errors = urllib.request.HTTPErrorProcessor(), urllib.request.HTTPDefaultErrorHandler()
+        for handler in (self._http, *errors):
+            self._opener.add_handler(handler)
         self._count = 0
 
     def steps(self) -> list[tuple[str, Callable[[], None]]]:
@@ -337,23 +373,16 @@ class Simulation:
             self.model.service_up(application.name, f"10.152.183.{len(self.outside) + 10}")
         world = self._world(application.name)
         root = self.directory / f"pod-{self._count}"
+        volumes = {s.name: s.id for s in self.model.storage.values() if s.unit == unit}
         self.pods[unit] = {}
         for name, workload in application.charm.containers.items():
-
-            def execute(
-                args: ops.testing.ExecArgs, container: str = name
-            ) -> ops.testing.ExecResult:
-                return world.execute(unit, container, args)
-
-            self.pods[unit][name] = Pebble(root / name, execute)
+            mounts = {}
             for mounted in workload.mounts:
-                volumes = [s for s in self.model.storage.values() if s.unit == unit]
-                for volume in (v for v in volumes if v.name == mounted.storage):
-                    kept = self.directory / volume.id.replace("/", "-")
-                    kept.mkdir(exist_ok=True)
-                    link = root / name / mounted.location.lstrip("/")
-                    link.parent.mkdir(parents=True, exist_ok=True)
-                    link.symlink_to(kept)
+                kept = self.directory / volumes[mounted.storage].replace("/", "-")
+                kept.mkdir(exist_ok=True)
+                mounts[mounted.location] = kept
+            execute = functools.partial(world.execute, unit, name)
+            self.pods[unit][name] = Pebble(root / name, mounts, execute)
         self.model.pod_up(unit, f"10.1.0.{self._count % 250}", f"pod-{self._count}")
 
     def pod_down(self, unit: str) -> None:
@@ -407,14 +436,11 @@ class Simulation:
                 raise _CALLED(done.code, list(argv), done.stdout, done.stderr)
             return SimpleNamespace(stdout=done.stdout)
 
-        opener = urllib.request.OpenerDirector()
-        opener.add_handler(_Http(self, context.unit.name))
-        opener.add_handler(urllib.request.HTTPErrorProcessor())
-        opener.add_handler(urllib.request.HTTPDefaultErrorHandler())
+        self._http.unit = context.unit.name
         processes = SimpleNamespace(run=tool, CalledProcessError=_CALLED)
         with (
             mock.patch.object(hookcmds._utils, "subprocess", processes),
-            mock.patch.object(urllib.request, "_opener", opener),
+            mock.patch.object(urllib.request, "_opener", self._opener),
         ):
             yield
 
@@ -435,12 +461,12 @@ class Simulation:
 class _Http(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
     """Answers HTTP from the simulation, where urllib would open a connection."""
 
-    def __init__(self, simulation: Simulation, unit: str) -> None:
+    def __init__(self, simulation: Simulation) -> None:
         super().__init__()
-        self._simulation, self._unit = simulation, unit
+        self._simulation, self.unit = simulation, ""
 
     def http_open(self, req: urllib.request.Request) -> Any:
-        code, body = self._simulation.respond(self._unit, req)
+        code, body = self._simulation.respond(self.unit, req)
         headers = email.message.Message()
         response = urllib.response.addinfourl(io.BytesIO(body), headers, req.full_url, code)
         response.msg = "simulated"  # pyright: ignore[reportAttributeAccessIssue]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from sandbox.charm import Charm, read_charm
 from sandbox.events import Event, hook_name
@@ -30,9 +31,9 @@ class Lab:
         self.hooks: dict[tuple[str, str], Hook] = {}
         self.environments: list[dict[str, str]] = []
 
-    def deploy(self, name: str, scale: int = 1, **more: object) -> None:
+    def deploy(self, name: str, scale: int = 1, **more: Any) -> None:
         """Deploy the probe and tell its units all that pods tell."""
-        self.model.deploy(name, self.charm, scale, **more)  # pyright: ignore[reportArgumentType]
+        self.model.deploy(name, self.charm, scale, **more)
         self.model.service_up(name, f"10.0.0.{len(self.model.applications)}")
         self.up(name)
         self.settle()

@@ -1,5 +1,7 @@
 """What a user asks of a model is done or refused in Juju's words (the contract's section 5)."""
 
+from typing import Any
+
 import pytest
 from lab import Lab
 
@@ -88,7 +90,7 @@ def test_a_deploy_says_what_is_wrong_with_it(lab: Lab) -> None:
     where = (
         'cannot deploy "p": preparing CAAS application args: validating create application args: '
     )
-    for given, text in (
+    wrong: list[tuple[dict[str, Any], str]] = [
         (
             {"config": {"nosuch": 1}},
             f'{where}validating application config: unknown option "nosuch"',
@@ -99,9 +101,10 @@ def test_a_deploy_says_what_is_wrong_with_it(lab: Lab) -> None:
             'storage directive "nosuch" does not exist in the charm',
         ),
         ({"resources": {"nores": "x"}}, 'unrecognized resource "nores"'),
-    ):
+    ]
+    for given, text in wrong:
         with pytest.raises(ModelError) as refused:
-            lab.model.deploy("p", lab.charm, **given)
+            lab.deploy("p", **given)
         assert str(refused.value) == text
     with pytest.raises(ModelError) as refused:
         lab.model.deploy("Bad_Name", lab.charm)
