@@ -132,19 +132,18 @@ class Node:
             initial = self.initial()
             assert initial, self.spec.name
             network.ip(f"link add {self.link} type veth peer name eth0 netns {initial.pid}")
-            self.shell(
-                f"ip address add {address}/{network.MACHINES.prefixlen} dev eth0",
-                "ip link set eth0 up",
-                f"ip route replace {network.SERVICES} dev svc0 src {address}",
-            )
         services = [f"route replace {network.SERVICES} via {address}"] if serves else []
         network.ip(
             f"link set {self.link} master {network.BRIDGE} up",
             f"route replace {pods} via {address}",
             *services,
         )
-        if others:
-            self.shell(*(f"ip route replace {o.pods} via {o.address}" for o in others))
+        self.shell(
+            f"ip address replace {address}/{network.MACHINES.prefixlen} dev eth0",
+            "ip link set eth0 up",
+            f"ip route replace {network.SERVICES} dev svc0 src {address}",
+            *(f"ip route replace {other.pods} via {other.address}" for other in others),
+        )
 
     def ensure(self, daemon: Daemon) -> bool:
         """Have the daemon run with exactly its arguments; return whether it was started."""

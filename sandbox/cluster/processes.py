@@ -1,6 +1,7 @@
 """The processes of a node, found in /proc: no pid file that could be stale."""
 
 import os
+import resource
 import signal
 import subprocess
 import time
@@ -14,6 +15,7 @@ ENVIRONMENT = {  # sbin too, which not every user's PATH has
     "HOME": "/root",
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 }
+MOST_FILES = 1_048_576
 LARGEST_LOG = 16 * 1024 * 1024
 
 
@@ -51,18 +53,24 @@ def run(argv: Sequence[str | Path], stdin: str = "") -> str:
 
 
 def spawn(argv: Sequence[str | Path], log: Path) -> None:
-    """Start a process that outlives this one and shares no terminal or environment with it."""
+    """Start a process that outlives this one and shares no terminal or environment with it.
+
+    It may open as many files as root may, up to a million, whatever this shell's own limit is.
+    """
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    files = min(most, MOST_FILES) if most != resource.RLIM_INFINITY else MOST_FILES
     log.parent.mkdir(parents=True, exist_ok=True)
     if log.exists() and log.stat().st_size > LARGEST_LOG:
         log.rename(log.with_suffix(".log.old"))
     with log.open("ab") as output:
         subprocess.run(
-            ["setsid", "--fork", *argv],
+            ["setsid", "--fork", "prlimit", f"--nofile={files}", *argv],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             env=ENVIRONMENT,
             cwd="/",
+            umask=0o022,
             check=True,
         )
 
