@@ -101,7 +101,7 @@ class Requirer(Databag):
             return only
         asked = self.databases
         return Answers(
-            requests=tuple(map(_answer, asked, databases)),
+            requests=tuple(_answer(*it) for it in zip(asked, databases, strict=True)),
             data={it.request_id: it for it in asked},
         )
 
