@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -227,7 +226,7 @@ def environment(model: Model, unit: Unit, event: Event) -> dict[str, str]:
     variables = {
         "CHARM_DIR": charm,
         "JUJU_CHARM_DIR": charm,
-        "JUJU_CONTEXT_ID": f"{unit.name}-{name}-{secrets.token_hex(16)}",
+        "JUJU_CONTEXT_ID": f"{unit.name}-{name}-{model.random.getrandbits(128):032x}",
         "JUJU_AGENT_SOCKET_ADDRESS": f"/var/lib/juju/agents/{tag}/agent.socket",
         "JUJU_AGENT_SOCKET_NETWORK": "unix",
         "JUJU_HOOK_NAME": name,

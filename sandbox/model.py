@@ -746,8 +746,11 @@ class Model:
             task = self.tasks[found.running.task]
             task.status, task.message, task.completed = "failed", "action terminated", self.clock()
             found.running = None
-        elif found.running and found.running.kind == "stop" and found.life == "alive":
-            found.running = None
+        if found.life == "alive":  # a stop that did not end well is over with its pod
+            if found.running and found.running.kind == "stop":
+                found.running = None
+            if found.failed and found.failed.kind == "stop":
+                found.failed, found.retries, found.retry_at = None, 0, None
 
     def storage_ready(self, unit: str, provider_ids: Mapping[str, str] | None = None) -> None:
         """The volumes of a unit are bound; `provider_ids` names them by storage id."""

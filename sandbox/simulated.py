@@ -42,7 +42,6 @@ from ops.log import JujuLogHandler
 from ops.model import _ModelBackend
 
 from sandbox import events
-from sandbox.charm import Charm
 from sandbox.events import Event
 from sandbox.hooktools import HookContext
 from sandbox.model import Model
@@ -225,22 +224,26 @@ class _Code:
     meta: ops.CharmMeta
 
 
-def load(charm: Charm) -> _Code:
-    """Import a charm from its source folder."""
-    source = charm.path / "src"
-    name = f"simulated_{charm.name.replace('-', '_')}"
+@functools.cache
+def load(folder: Path) -> _Code:
+    """Import a charm from its source folder; its own modules mean nothing to the next charm."""
+    source, name = folder / "src", f"simulated_{folder.name.replace('-', '_')}"
     spec = importlib.util.spec_from_file_location(name, source / "charm.py")
     if spec is None or spec.loader is None:
         raise ImportError(f"no charm at {source}")
+    before = set(sys.modules)
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     with mock.patch.object(sys, "path", [str(source), *sys.path]):
         spec.loader.exec_module(module)
+    for own in set(sys.modules) - before - {name}:
+        if Path(getattr(sys.modules[own], "__file__", None) or "/").is_relative_to(source):
+            del sys.modules[own]
     (found,) = (
         it
         for it in vars(module).values()
         if isinstance(it, type) and issubclass(it, ops.CharmBase) and it.__module__ == name
     )
-    raw = yaml.safe_load((charm.path / "charmcraft.yaml").read_text())
+    raw = yaml.safe_load((folder / "charmcraft.yaml").read_text())
     return _Code(found, ops.CharmMeta(raw, raw.get("actions"), raw.get("config")))
 
 
@@ -259,12 +262,14 @@ class Simulation:
 
     `worlds` makes the World of each application, by the name of its charm. Nothing happens by
     itself: `steps` tells what may happen next, `settle` lets it happen, in an order that `seed`
-    decides, until nothing more can.
+    decides, until nothing more can. `crashes` is how often, between 0 and 1, a dispatch dies when
+    the charm has done all that it does.
     """
 
     directory: Path
     seed: int = 0
     worlds: Mapping[str, Callable[[str], World]] = field(default_factory=dict)
+    crashes: float = 0.0
     now: float = 1_800_000_000.0
     told: list[tuple[str, str]] = field(default_factory=list)
     """Every hook that ran: unit and name."""
@@ -280,7 +285,6 @@ class Simulation:
         self.model.write_log = lambda who, level, module, text: self.log.append((who, level, text))
         self.pods: dict[str, dict[str, Pebble]] = {}
         self.outside: dict[str, World] = {}
-        self._codes: dict[Path, _Code] = {}
         self._http, self._opener = _Http(self), urllib.request.OpenerDirector()
         errors = urllib.request.HTTPErrorProcessor(), urllib.request.HTTPDefaultErrorHandler()
         for handler in (self._http, *errors):
@@ -307,7 +311,7 @@ class Simulation:
                 for name, pebble in self.pods[unit.name].items():
                     if not pebble.connected:
                         add("pebble", self.pebble_up, unit.name, name)
-                    for service in pebble.starting:
+                    for service in sorted(pebble.starting):
                         add("service up", pebble.starting.discard, service)
                     for service, key in pebble.notifiers().items():
                         add("notice", self.notify, unit.name, name, service, key)
@@ -319,31 +323,34 @@ class Simulation:
         Raises RuntimeError when it does not end.
         """
         before = len(self.told)
-        while len(self.told) - before < limit:
-            steps = self.steps()
-            if steps:
-                self.random.choice(steps)[1]()
-            elif not self._wait():
-                return len(self.told) - before
-        raise RuntimeError(f"no end after {limit} hooks; the last: {self.told[-10:]}")
+        while self.step():
+            if len(self.told) - before >= limit:
+                raise RuntimeError(f"no end after {limit} hooks; the last: {self.told[-10:]}")
+        return len(self.told) - before
 
-    def run(self, unit: str, event: Event, *, crash: bool = False) -> None:
-        """Run one hook; with `crash`, the dispatch dies when the charm has done all it does."""
+    def step(self) -> bool:
+        """Let one thing happen, or time pass until something can; False when nothing will."""
+        if steps := self.steps():
+            self.random.choice(steps)[1]()
+            return True
+        failed = [u.retry_at for u in self.model.units() if u.failed and u.retry_at is not None]
+        self.now = max([self.now, *failed])
+        return bool(failed)
+
+    def run(self, unit: str, event: Event) -> None:
+        """Run one hook."""
         self.now += 0.4
         context = HookContext(self.model, unit, event, lambda path: Path(path).read_text())
         self.told.append((unit, events.hook_name(event)))
         code = self.dispatch(context)
-        context.finish(1 if crash else code)
-        if unit.rpartition("/")[0] not in self.model.applications or (
-            int(unit.rpartition("/")[2])
-            not in self.model.applications[context.application.name].units
-        ):
+        context.finish(1 if self.random.random() < self.crashes else code)
+        if unit not in (it.name for it in self.model.units()):
             self.pods.pop(unit, None)
 
     def dispatch(self, context: HookContext) -> int:
         """Run the charm for an event and return its exit code."""
         charm = context.application.charm
-        code = self._codes.get(charm.path) or self._codes.setdefault(charm.path, load(charm))
+        code = load(charm.path)
         environment = context.environment | {"JUJU_CHARM_DIR": str(charm.path)}
         juju = ops.JujuContext.from_environ(environment)
         backend = _Backend(juju, self.pods[context.unit.name])
@@ -370,7 +377,8 @@ class Simulation:
         self._count += 1
         application = self.model.applications[unit.rpartition("/")[0]]
         if not application.address:
-            self.model.service_up(application.name, f"10.152.183.{len(self.outside) + 10}")
+            place = list(self.model.applications).index(application.name)
+            self.model.service_up(application.name, f"10.152.183.{place + 10}")
         world = self._world(application.name)
         root = self.directory / f"pod-{self._count}"
         volumes = {s.name: s.id for s in self.model.storage.values() if s.unit == unit}
@@ -387,12 +395,25 @@ class Simulation:
 
     def pod_down(self, unit: str) -> None:
         """Delete a unit's pod; another comes with `pod_up`."""
-        if (stop := self.model.next_event(unit, self.now)) is None or stop.kind != "remove":
-            self.model.stopping(unit)
-            if (stop := self.model.next_event(unit, self.now)) is not None:
-                self.run(unit, stop)
+        self._stop(unit)
         self.model.pod_down(unit)
         self.pods.pop(unit, None)
+
+    def _stop(self, unit: str) -> None:
+        self.model.stopping(unit)
+        event = self.model.next_event(unit, self.now)
+        if event and event.kind == "stop":
+            self.run(unit, event)
+
+    def restart_charm(self, unit: str) -> None:
+        """Restart a unit's charm container; Pebble of each other container is ready again."""
+        self._stop(unit)
+        self.model.pod_down(unit)
+        found = self.model.find(unit)
+        self.model.pod_up(unit, found.address, found.pod)
+        for name, pebble in self.pods[unit].items():
+            if pebble.connected:
+                self.model.pebble_ready(unit, name)
 
     def pebble_up(self, unit: str, container: str) -> None:
         """Let Pebble of a container answer."""
@@ -410,13 +431,6 @@ class Simulation:
         pebble.exited(service)
         self._count += 1
         self.model.notice(unit, container, str(self._count), "custom", key)
-
-    def _wait(self) -> bool:
-        """Go on to the next thing that time brings; False when there is none but update-status."""
-        failed = [u.retry_at for u in self.model.units() if u.failed and u.retry_at is not None]
-        if failed:
-            self.now = max(self.now, min(failed))
-        return bool(failed)
 
     # --- the world outside ----------------------------------------------------------------------
 

@@ -119,8 +119,10 @@ def test_a_dispatch_that_dies_loses_its_writes_and_is_run_again(tmp_path: Path) 
     event = run.model.next_event(f"store/{leader}", run.now)
     assert event is not None
     assert event.kind == "relation-created"
-    run.run(f"store/{leader}", event, crash=True)
+    run.crashes = 1.0
+    run.run(f"store/{leader}", event)
     assert len(run.model.secrets) == 1
+    run.crashes = 0.0
     run.settle()
     assert len(run.model.secrets) == 2
     assert run.model.find("late/0").workload.message == "word-late"

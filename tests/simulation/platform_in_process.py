@@ -1,0 +1,174 @@
+"""The bundle in this process: its charms as they are, and what lies outside of them played."""
+
+import contextlib
+import functools
+import hashlib
+import http.client
+import http.server
+import importlib.util
+import io
+import json
+import os
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from unittest import mock
+from urllib.parse import urlsplit
+
+from ops import testing
+
+from sandbox.bundle import read_bundle
+from sandbox.charm import Charm, read_charm
+from sandbox.simulated import Simulation, World
+
+ROOT = Path(__file__).parents[2]
+
+
+class _Server:
+    """Stands where a charm's world would open a port; who asks is answered without one."""
+
+    def __init__(self, address: tuple[str, int], handler: Callable[..., Any]) -> None:
+        self.port, self.handler = address[1], handler
+        self.server_address = address
+
+    def serve_forever(self, *_: object, **__: object) -> None: ...
+    def shutdown(self) -> None: ...
+    def server_close(self) -> None: ...
+
+
+class _Connection:
+    """One request and what is said to it, as sockets look to http.server and http.client."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content, self.said = content, b""
+
+    def makefile(self, *_: object, **__: object) -> io.BytesIO:
+        return io.BytesIO(self.content)
+
+    def sendall(self, data: bytes) -> None:
+        self.said += data
+
+
+class Played(World):
+    """The world of a charm as its tests/world.py has it, one for each of its applications."""
+
+    def __init__(self, application: str, module: ModuleType) -> None:
+        super().__init__(application)
+        self.execs = {tuple(it.command_prefix): it for it in module.EXECS}
+        self.servers: dict[int, _Server] = {}
+        self.stack = contextlib.ExitStack()
+        with self._without_ports():
+            self.stack.enter_context(module.serve())
+
+    @contextlib.contextmanager
+    def _without_ports(self) -> Iterator[None]:
+        def server(address: tuple[str, int], handler: Callable[..., Any], *_: object) -> _Server:
+            return self.servers.setdefault(address[1], _Server(address, handler))
+
+        with (
+            mock.patch.object(http.server, "HTTPServer", server),
+            mock.patch.object(http.server, "ThreadingHTTPServer", server),
+        ):
+            yield
+
+    def execute(self, unit: str, container: str, args: testing.ExecArgs) -> testing.ExecResult:
+        command = tuple(args.command)
+        for length in range(len(command), -1, -1):
+            if found := self.execs.get(command[:length]):
+                return testing.ExecResult(found.return_code, found.stdout, found.stderr)
+        return testing.ExecResult(127, "", f"{command[0]}: not found")
+
+    def answer(self, unit: str, request: urllib.request.Request) -> tuple[int, bytes]:
+        url = urlsplit(request.full_url)
+        server = self.servers[url.port or 80]
+        data = request.data if isinstance(request.data, bytes) else b""
+        target = f"{url.path or '/'}?{url.query}" if url.query else url.path or "/"
+        headers = "".join(f"{key}: {value}\r\n" for key, value in request.header_items())
+        asked = f"{request.get_method()} {target} HTTP/1.0\r\n{headers}\r\n".encode() + data
+        connection = _Connection(asked)
+        server.handler(connection, ("127.0.0.1", 1), server)
+        response = http.client.HTTPResponse(_Connection(connection.said))  # pyright: ignore
+        response.begin()
+        return response.status, response.read()
+
+
+@functools.cache
+def world(charm: str) -> Callable[[str], World]:
+    """Return what makes the World of a charm's applications; a World of its own comes first."""
+    path = ROOT / "charms" / charm / "tests/world.py"
+    spec = importlib.util.spec_from_file_location(f"simulated_{charm}_world", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return getattr(module, "World", functools.partial(Played, module=module))
+
+
+@functools.cache
+def charm(path: str) -> Charm:
+    return read_charm(Path(path))
+
+
+def deploy(directory: Path, seed: int) -> Simulation:
+    """Return the bundle as nothing of it has happened yet; what has no storage has two units."""
+    bundle, _ = read_bundle(ROOT / "bundle.yaml", [ROOT / "bundle/overlays/sandbox.yaml"])
+    charms = {name: charm(it.charm) for name, it in bundle.applications.items()}
+    worlds = {it.name: world(it.name) for it in charms.values()}
+    simulation = Simulation(directory, seed, worlds)
+    for name, it in sorted(bundle.applications.items()):
+        scale = it.units if charms[name].storage else 2
+        simulation.model.deploy(
+            name, charms[name], scale, config=it.options, storage=it.storage, trust=it.trust
+        )
+    for one, other in bundle.relations:
+        simulation.model.integrate(one, other)
+    return simulation
+
+
+def token_bytes(size: int | None = None) -> bytes:
+    """Return what stands for a random secret of the application whose hook runs."""
+    application = os.environ["JUJU_UNIT_NAME"].partition("/")[0]
+    return hashlib.sha512(application.encode()).digest()[: size or 32]
+
+
+def end(simulation: Simulation) -> dict[str, str]:
+    """Return all that is to be the same from any order of events, each as one line of JSON.
+
+    Secrets are shown by owner, label and content in the place of their ids, addresses of pods by
+    the names of their units; what only waits to notify is left out.
+    """
+    model = simulation.model
+    found: dict[str, Any] = {}
+    for unit in model.units():
+        status = model.unit_status(unit)
+        found[f"{unit.name} status"] = [status.current, status.message]
+        found[f"{unit.name} ports"] = unit.ports
+        for container, pebble in simulation.pods[unit.name].items():
+            plan = pebble.get_plan().to_dict()
+            services = plan.get("services", {})
+            kept = {n for n, it in services.items() if "pebble notify" not in it["command"]}  # pyright: ignore
+            where = f"{unit.name} {container}"
+            found[f"{where} plan"] = {n: it for n, it in services.items() if n in kept}
+            found[f"{where} checks"] = plan.get("checks", {})
+            found[f"{where} up"] = sorted(pebble.up & kept)
+    for relation in model.relations.values():
+        for name, bag in relation.bags.items():
+            found[f"{relation} databag of {name}"] = bag
+    for secret in model.secrets.values():
+        content = secret.revisions[secret.latest].content
+        granted = [target for _, target in secret.grants]
+        found[f"secret {secret.owner} {secret.label}"] = [content, sorted(granted)]
+    return {key: _named(simulation, it) for key, it in sorted(found.items())}
+
+
+def _named(simulation: Simulation, value: object) -> str:
+    text = json.dumps(value, sort_keys=True)
+    for secret in simulation.model.secrets.values():
+        text = text.replace(secret.id, f"{secret.owner}:{secret.label}")
+    for unit in simulation.model.units():
+        text = text.replace(f'"{unit.address}"', f'"{unit.name}"').replace(
+            f"{unit.address}:", f"{unit.name}:"
+        )
+    return text
