@@ -1,5 +1,6 @@
 """Any event: gather the state, plan, apply the difference, say what changed, tell the status."""
 
+import contextlib
 import functools
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -97,9 +98,7 @@ class Reconciler(ops.Object):
         except Invalid as reason:
             changes.append(f"held: {reason}")
             self._status = self._missing() or ops.BlockedStatus(str(reason))
-            if "plan" in vars(
-                self
-            ):  # not the user's words were refused, but what we did with them
+            if "plan" in vars(self):  # the words were all right, what they led to was refused
                 self._wake_later()
         except _TRANSIENT as error:
             if isinstance(error, ops.pebble.APIError) and error.code < 500:
@@ -192,7 +191,9 @@ class Reconciler(ops.Object):
         for name in self._charm.meta.containers:
             container = self._charm.unit.get_container(name)
             if container.can_connect():
-                workload.wake_later(container)
+                # A pod that is going away starts nothing any more, and needs no waking.
+                with contextlib.suppress(*_TRANSIENT):
+                    workload.wake_later(container)
                 return
 
     def _missing(self) -> ops.StatusBase | None:

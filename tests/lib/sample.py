@@ -65,7 +65,8 @@ class State:
     asked: Mapping[int, Requirer]
 
 
-def tell_world(*words: str) -> list[str]:
+def tell_world(container: ops.Container, *words: str) -> list[str]:
+    assert container.name == "box"
     if list(words) == world:
         return []
     world[:] = words
@@ -95,7 +96,7 @@ def plan(state: State) -> Plan:
         {"box": box},
         ports=[7000 + state.options.level],
         asks=asks,
-        effects=[Effect("tell the world", tell_world, sorted(state.passwords.values()))],
+        effects=[Effect("tell the world", tell_world, sorted(state.passwords.values()), "box")],
         offers={
             "access": {
                 key: Provider(

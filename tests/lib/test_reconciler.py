@@ -391,3 +391,52 @@ def test_each_secret_is_read_once_in_a_dispatch(ctx, complete, monkeypatch):
     monkeypatch.setattr(mocking._MockModelBackend, "secret_get", recorded)
     ctx.run(ctx.on.update_status(), out)
     assert sorted(reads) == ["secret:far00000", "seed"]  # what is offered is compared unread
+
+
+def test_the_reason_of_a_failed_change_is_its_second_line():
+    text = 'cannot perform the following tasks:\n- Start service "server" (exited quickly)\n'
+    change = ops.pebble.Change.from_dict(
+        {
+            "id": "1",
+            "kind": "replan",
+            "summary": "",
+            "status": "Error",
+            "ready": True,
+            "spawn-time": "2026-11-22T23:06:30Z",
+        }
+    )
+    error = ops.pebble.ChangeError(text, change)
+    assert workload.reason(error) == 'Start service "server" (exited quickly)'
+
+
+@pytest.mark.parametrize("code", [400, 404])
+def test_what_pebble_understands_and_refuses_is_a_bug_and_raised(ctx, complete, monkeypatch, code):
+    refuse_to_plan(monkeypatch, ops.pebble.APIError({}, code, "no", "a bad layer"))
+    with pytest.raises(testing.errors.UncaughtCharmError, match="a bad layer"):
+        ctx.run(ctx.on.config_changed(), complete)
+
+
+def test_a_pebble_that_fails_for_now_is_waited_for(ctx, complete, monkeypatch):
+    refuse_to_plan(monkeypatch, ops.pebble.APIError({}, 503, "no", "not now"))
+    out = ctx.run(ctx.on.config_changed(), complete)
+    assert out.unit_status == ops.WaitingStatus("not now")
+
+
+def test_a_path_that_the_image_does_not_let_us_write_is_a_bug_and_raised(
+    ctx, complete, monkeypatch
+):
+    def refuse(*_: object, **__: object) -> None:
+        raise ops.pebble.PathError("permission-denied", "read-only file system")
+
+    monkeypatch.setattr(mocking._MockPebbleClient, "push", refuse)
+    with pytest.raises(testing.errors.UncaughtCharmError, match="read-only"):
+        ctx.run(ctx.on.config_changed(), complete)
+
+
+def refuse_to_plan(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    """Have the Pebble of ops.testing refuse each layer."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(mocking._MockPebbleClient, "add_layer", refuse)
