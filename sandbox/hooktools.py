@@ -150,7 +150,12 @@ class HookContext:
         self.model.commit(self.unit.name, self.writes)
 
     def finish(self, code: int, stdout: str = "", stderr: str = "") -> str:
-        """End the hook: keep its writes if it succeeded. Returns why they were refused, or ""."""
+        """End the hook: keep its writes if it succeeded. Returns why they were refused, or "".
+
+        Nothing is left to end for a unit that was removed by force meanwhile.
+        """
+        if self.unit not in self.model.units():
+            return ""
         error = refusal = f"exit status {code}" if code else ""
         if not code:
             try:
@@ -253,6 +258,8 @@ class HookContext:
             number = int(digits)
             if number not in self.unit.relations:
                 raise _UsageError(f"{where}relation not found")
+        if number not in self.model.relations:
+            raise ModelError("relation not found")
         return self.model.relations[number]
 
     def _relation_ids(self, call: _Call) -> list[str]:

@@ -36,6 +36,8 @@ SEVERITY = ("error", "blocked", "waiting", "maintenance", "active", "unknown")
 LOST = "agent lost, see `juju debug-logs` or `juju show-status-log` for more information"
 HISTORY = 100
 """How many statuses of each unit are remembered."""
+TASKS = 500
+"""How many actions and commands are remembered once they have ended."""
 LONGEST_RETRY = 300.0
 LOST_AFTER = 60.0
 """Seconds without an agent after which another unit becomes leader."""
@@ -159,7 +161,6 @@ class Application:
     """For each storage its size in MiB and how many instances each unit has."""
     annotations: dict[str, str] = field(default_factory=dict)
     units: dict[int, Unit] = field(default_factory=dict)
-    next_unit: int = 0
     leader: int | None = None
     status: Status | None = None
     """The status the leader has set for the application, if it has."""
@@ -261,7 +262,6 @@ class Task:
     message: str = ""
     results: dict[str, Any] = field(default_factory=dict)
     log: list[tuple[float, str]] = field(default_factory=list)
-    environment: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -634,6 +634,7 @@ class Model:
             return
         event, found.failed, found.retries = found.failed, None, 0
         self._done(found, event)
+        self._sweep()
 
     def run_action(self, unit: str, action: str, params: Mapping[str, Any]) -> Task:
         """Queue an action on a unit; a Task with status "error" when its parameters are wrong."""
@@ -1197,6 +1198,8 @@ class Model:
         operation, number = str(self._count("task", 1)), str(self._count("task", 1))
         task = Task(number, operation, unit.name, name, params, self.clock())
         self.tasks[number] = task
+        for old in [it.id for it in self.tasks.values() if it.completed][:-TASKS]:
+            del self.tasks[old]
         return task
 
 

@@ -490,3 +490,33 @@ def test_actions_and_exec_have_no_hook_name(lab: Lab) -> None:
     lab.model.exec("p/0", "true")
     lab.settle()
     assert "JUJU_DISPATCH_PATH" not in lab.environments[-1]
+
+
+def test_a_hook_of_a_unit_removed_by_force_ends_in_nothing(pair: Lab) -> None:
+    pair.exec("p/0", "relation-set -r prov:2 k=v")
+    event = pair.model.next_event("b/1")
+    assert event is not None
+    context = HookContext(pair.model, "b/1", event)
+    context.run(["relation-set", "-r", "2", "k=v"])
+    pair.model.remove_application("b", force=True)
+    assert context.finish(0) == ""
+    assert "b" not in pair.model.applications or not pair.model.applications["b"].units
+
+
+def test_a_failed_remove_that_is_skipped_ends_the_application(lab: Lab) -> None:
+    lab.deploy("p")
+    lab.hook("p/0", "remove", code=1)
+    lab.model.remove_application("p")
+    lab.settle()
+    lab.model.resolved("p/0", retry=False)
+    assert not lab.model.applications
+
+
+def test_a_stop_that_fails_is_over_with_its_pod(lab: Lab) -> None:
+    lab.deploy("p")
+    lab.hook("p/0", "stop", code=1)
+    lab.model.stopping("p/0")
+    assert lab.settle() == ["p/0 stop"]
+    lab.model.pod_down("p/0")
+    lab.pod("p/0", "another")
+    assert lab.settle()[0] == "p/0 upgrade-charm"
