@@ -24,7 +24,7 @@ from katonic import (
 )
 
 
-class Options(Config, frozen=True):
+class Options(Config):
     """The charm's options."""
 
     max_connections: Annotated[int, msgspec.Meta(ge=20, le=5000, description="20 to 5000")]

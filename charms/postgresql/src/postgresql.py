@@ -91,7 +91,7 @@ mv {_DATA}.new {_DATA}
 _WRAPPER = f"""\
 # To PostgreSQL, the SIGTERM by which Pebble stops a service means to wait until the last client
 # has gone; SIGINT means now. Should this shell be killed, the server must not outlive it.
-# Each time a pod starts, the kubelet opens the volume to the pod's fsGroup; PostgreSQL refuses that.
+# Whenever a pod starts, the kubelet opens the volume to its fsGroup, which PostgreSQL refuses.
 chmod 0700 {_DATA}
 setpriv --pdeathsig INT {_BIN}/postgres -D {_DATA} -c config_file={FILES}/postgresql.conf &
 trap "kill -INT $!" TERM
