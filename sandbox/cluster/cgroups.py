@@ -24,7 +24,7 @@ def make(node: str, root: Path = ROOT) -> None:
     for hierarchy in hierarchies(root):
         group = hierarchy / PARENT / node
         group.mkdir(parents=True, exist_ok=True)
-        if (hierarchy / "cgroup.controllers").exists():
+        if hierarchy == root:
             delegate(hierarchy)
             delegate(hierarchy / PARENT)
             continue

@@ -47,6 +47,14 @@ def test_on_cgroup_v1_a_node_gets_a_group_in_each_hierarchy_with_usable_cpus(tmp
     assert (tmp_path / "cpuset/katonic/node1/cpuset.cpus").read_text() == "0-1\n"
 
 
+def test_beside_cgroup_v1_a_mounted_v2_is_left_as_it_is(tmp_path):
+    (tmp_path / "unified").mkdir()
+    for name in ("cgroup.procs", "cgroup.controllers", "cgroup.subtree_control"):
+        (tmp_path / "unified" / name).write_text("hugetlb" if name.endswith("controllers") else "")
+    cgroups.make("node1", tmp_path)
+    assert (tmp_path / "unified/cgroup.subtree_control").read_text() == ""
+
+
 def test_on_cgroup_v2_a_nodes_group_gets_the_controllers_that_pods_need(tmp_path):
     for group in ("", "katonic"):
         (tmp_path / group).mkdir(exist_ok=True)
