@@ -58,7 +58,9 @@ class Bootstrap:
         )
         for name in ("resolv.conf", "hostname", "machine-id"):
             workspace.place(f"/etc/{name}").write_text("")
-        workspace.run(["chroot", workspace.tree, "sh", "-euc", _SWEEP])
+        # apt makes these again; whose they are hangs on who may enter the cache's folder.
+        partial_downloads = "rm -r /var/lib/apt/lists/partial /var/cache/apt/archives/partial"
+        workspace.run(["chroot", workspace.tree, "sh", "-euc", f"{_SWEEP}\n{partial_downloads}"])
 
 
 @dataclass(frozen=True)
