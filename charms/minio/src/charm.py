@@ -40,8 +40,7 @@ class State:
     Attributes:
         gateway: What the gateway has to know to serve the console.
         console_url: Where the gateway serves the console.
-        asked: What each relation asks for.
-        applications: Who is at the far end of each relation.
+        asked: What each relation asks for, and in `applications` who does.
         secrets: None before the leader has made them.
         owners: To which application each bucket belongs.
     """
@@ -67,8 +66,8 @@ def plan(state: State) -> Plan:
     clients, refusals = objectstore.clients(
         state.asked, state.applications, made.clients, state.owners
     )
-    silent = sorted(state.applications.keys() - clients.keys())
-    served = [made.root, list(clients.values()), silent, state.options.versioning]
+    silent = state.applications.keys() - clients.keys()
+    served = [made.root, [*clients.values()], silent, state.options.versioning]
     offers = {
         relation: objectstore.provider(state.host, it, state.asked[relation].path)
         for relation, it in clients.items()
@@ -134,8 +133,7 @@ class MinioCharm(ops.CharmBase):
             self.seed.rotate("root")
             event.set_results({"rotated": "root"})
         elif not chosen:
-            names = ", ".join(sorted(set(apps.values())))
-            event.fail(f"client={client}: asks for no bucket; allowed: {names}")
+            event.fail(f"client={client}: asks for no bucket; allowed: {', '.join(apps.values())}")
         else:
             for relation in chosen:
                 self.seed.rotate("s3", relation)

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import re
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -157,9 +157,7 @@ def _owners(policies: Iterable[str], buckets: Iterable[str]) -> dict[str, str]:
     return dict.fromkeys(buckets, "") | owned
 
 
-def serve(
-    root: Keys, clients: Sequence[Client], silent: Sequence[int], versioning: bool
-) -> list[str]:
+def serve(root: Keys, clients: Sequence[Client], silent: Set[int], versioning: bool) -> list[str]:
     """Give each client its bucket and user; remove all other users that a relation had.
 
     A bucket is never removed, nor its policy: they wait for the next relation of their
