@@ -64,7 +64,7 @@ def start(progress: Progress, nodes: Sequence[NodeSpec] = NODES) -> Cluster:
         return external(named, progress)
     require_root()
     home = Home.current()
-    build.install_packages(home.log / "packages.log", progress)
+    build.install_packages(home.packages_log, progress)
     binaries = build.binaries(home, progress)
     with locked(home.root / "lock", lambda: progress("waiting for another start or stop to end")):
         refuse_strangers(home)

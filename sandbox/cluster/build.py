@@ -59,20 +59,25 @@ def missing_packages() -> list[str]:
 
 def install_packages(log: Path, progress: Progress) -> None:
     """Install the Debian packages whose commands are missing; do nothing if none is."""
-    if not (missing := missing_packages()):
-        return
-    progress(f"installing {' '.join(missing)}")
+    if missing := missing_packages():
+        progress(f"installing {' '.join(missing)}")
+        apt(log, "update")
+        apt(log, "install", "--yes", "--no-install-recommends", *missing)
+
+
+def apt(log: Path, *arguments: str, folder: Path | None = None) -> None:
+    """Run apt-get in a folder; a ClusterError that names the log if it fails."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("w") as output:
-        for step in (["update"], ["install", "--yes", "--no-install-recommends", *missing]):
-            code = subprocess.run(
-                ["apt-get", "--quiet", "-o", "DPkg::Lock::Timeout=300", *step],
-                stdout=output,
-                stderr=output,
-                env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
-            ).returncode
-            if code:
-                raise ClusterError(f"apt-get {step[0]} failed with code {code}; see {log}")
+    with log.open("a") as output:
+        ran = subprocess.run(
+            ["apt-get", "--quiet", "-o", "DPkg::Lock::Timeout=300", *arguments],
+            cwd=folder,
+            stdout=output,
+            stderr=output,
+            env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
+        )
+    if ran.returncode:
+        raise ClusterError(f"apt-get {arguments[0]} failed with code {ran.returncode}; see {log}")
 
 
 def go() -> tuple[Path, str]:

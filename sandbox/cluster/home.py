@@ -44,6 +44,11 @@ class Home:
         return self.root / "log"
 
     @property
+    def packages_log(self) -> Path:
+        """Return the log of what apt-get did."""
+        return self.log / "packages.log"
+
+    @property
     def state(self) -> Path:
         """Return the folder that a wipe deletes: certificates, etcd, nodes, volumes."""
         return self.root / "state"

@@ -3,7 +3,6 @@
 import json
 import platform
 import shutil
-import subprocess
 import tarfile
 import tempfile
 from collections.abc import Collection, Iterable, Mapping
@@ -48,7 +47,7 @@ def own(home: Home, binaries: Path) -> Own:
                 write(target, name, Path(tree), {"Entrypoint": [f"/{name}"]})
     if not made.busybox.exists():
         with tempfile.TemporaryDirectory() as tree:
-            lay_out_busybox(Path(tree))
+            lay_out_busybox(Path(tree), home.packages_log)
             write(made.busybox, "busybox", Path(tree), {"Cmd": ["sh"]})
     for old in set(home.images.iterdir()) - set(vars(made).values()):
         old.unlink()
@@ -62,17 +61,12 @@ def write(target: Path, name: str, tree: Path, config: Mapping[str, object]) -> 
     oci.write_image(target, f"localhost/cluster/{name}", version, [tree], {**path, **config})
 
 
-def lay_out_busybox(tree: Path) -> None:
+def lay_out_busybox(tree: Path, log: Path) -> None:
     """Lay out Debian's dynamic busybox with its libraries; the static one cannot resolve names."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)  # apt downloads as a user of its own
-        fetched = subprocess.run(
-            ["apt-get", "download", "busybox"], cwd=folder, capture_output=True, text=True
-        )
-        if fetched.returncode:
-            raise ClusterError(
-                f"apt-get could not download busybox: {fetched.stderr.strip().splitlines()[-1]}"
-            )
+        build.apt(log, "update")
+        build.apt(log, "download", "busybox", folder=Path(folder))
         (package,) = Path(folder).glob("busybox_*.deb")
         run(["dpkg-deb", "--extract", package, folder])
         busybox = next(p for p in Path(folder).rglob("bin/busybox") if p.is_file())
