@@ -158,10 +158,9 @@ def up(screen: Screen | Lines, model: str, overlays: Sequence[Path], timeout: fl
     for application in overlay["applications"].values():
         for resource, name in application["resources"].items():
             application["resources"][resource] = built[name.removeprefix(LOCAL)].reference
-    if MODEL not in {
-        it["short-name"] for it in json.loads(juju("models", "--format", "json"))["models"]
-    }:
-        juju("add-model", MODEL)
+    models = json.loads(juju("models", "--format", "json"))["models"]
+    if model not in {it["short-name"] for it in models}:
+        juju("add-model", model)
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         yaml.safe_dump(overlay, file)
         file.flush()
