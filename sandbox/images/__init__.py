@@ -2,18 +2,24 @@
 
 import hashlib
 import os
+import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from sandbox.cluster import home
 from sandbox.images import oci
-from sandbox.images.layers import ImageError, Workspace, build_layer
+from sandbox.images.layers import ImageError, Layer, Workspace, build_layer
 from sandbox.images.recipes import RECIPES, Recipe
 
 __all__ = ["RECIPES", "Image", "ImageError", "build"]
+
+KEPT = 14 * 24 * 60 * 60
+"""How long the cache keeps what no build asks for, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +47,13 @@ def build(names: Sequence[str], progress: Callable[[str], None]) -> dict[str, Im
             raise ImageError("images are built in namespaces of their own: run this as root")
         waiting = partial(progress, "waiting for another build of images to end")
         with home.locked(cache / "images/lock", waiting):
+            _prune(cache / "images")
             for name, recipe in recipes.items():
                 if not tars[name].exists():
-                    _build(
-                        name, recipe, tars[name], cache, lambda it, n=name: progress(f"{n}: {it}")
-                    )
+                    _build(name, recipe, tars[name], cache, progress)
+    for used in [*tars.values(), *(layer.tree(cache) for layer in _layers(recipes.values()))]:
+        with suppress(OSError):
+            os.utime(used)
     return {name: Image(oci.read_reference(tars[name]), tars[name]) for name in names}
 
 
@@ -54,6 +62,17 @@ def key(recipe: Recipe) -> str:
     digest = hashlib.sha256(f"{recipe.layer.key} {recipe!r}".encode())
     digest.update(Path(oci.__file__).read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _layers(recipes: Iterable[Recipe]) -> set[Layer]:
+    return {layer for recipe in recipes for layer in recipe.layer.lineage}
+
+
+def _prune(images: Path) -> None:
+    """Remove the images and layers that no build has asked for in `KEPT` seconds."""
+    for path in (*images.glob("*.tar"), *images.glob("layers/*")):
+        if time.time() - path.stat().st_mtime > KEPT:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _build(

@@ -1,9 +1,11 @@
 import dataclasses
+import os
+import time
 from pathlib import Path
 
 import pytest
 
-from sandbox.images import RECIPES, ImageError, build, key, oci
+from sandbox.images import KEPT, RECIPES, ImageError, build, key, oci
 from sandbox.images.layers import Layer, Source, Workspace, build_layer
 from sandbox.images.steps import Copy, GoModule, Packages, Script
 
@@ -86,6 +88,44 @@ def test_an_image_in_the_cache_is_taken_as_it_is(
 
     assert (images["charm-base"].reference, images["charm-base"].tar) == (reference, tar)
     assert said == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="images are built as root")
+def test_a_build_removes_what_none_asked_for_in_two_weeks_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(workspace: Workspace) -> None:
+        raise ImageError("enough")
+
+    monkeypatch.setenv("KATONIC_CACHE", str(tmp_path))
+    broken = dataclasses.replace(RECIPES["charm-base"], layer=Layer("broken", None, (fail,)))
+    monkeypatch.setitem(RECIPES, "charm-base", broken)
+    old, young = time.time() - KEPT - 60, time.time() - KEPT + 3600
+    for name, asked in (("old", old), ("young", young)):
+        (tmp_path / "images/layers" / name).mkdir(parents=True)
+        (tmp_path / f"images/{name}.tar").touch()
+        for path in (f"images/layers/{name}", f"images/{name}.tar"):
+            os.utime(tmp_path / path, (asked, asked))
+
+    with pytest.raises(ImageError, match="enough"):
+        build(["charm-base"], print)
+
+    assert [it.name for it in tmp_path.glob("images/*.tar")] == ["young.tar"]
+    assert [it.name for it in tmp_path.glob("images/layers/*")] == ["young"]
+
+
+def test_an_image_that_a_build_asks_for_is_young_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KATONIC_CACHE", str(tmp_path))
+    (tmp_path / "images").mkdir()
+    tar = tmp_path / "images" / f"charm-base-{key(RECIPES['charm-base'])}.tar"
+    oci.write_image(tar, "localhost/katonic/charm-base", "1", [], {})
+    os.utime(tar, (0, 0))
+
+    build(["charm-base"], print)
+
+    assert time.time() - tar.stat().st_mtime < KEPT
 
 
 def test_a_name_without_a_recipe_is_refused_by_name() -> None:
