@@ -69,8 +69,8 @@ def _layers(recipes: Iterable[Recipe]) -> set[Layer]:
 
 
 def _prune(images: Path) -> None:
-    """Remove the images and layers that no build has asked for in `KEPT` seconds."""
-    for path in (*images.glob("*.tar"), *images.glob("layers/*")):
+    """Remove what no build has asked for in `KEPT` seconds, and what one cut short left."""
+    for path in (*images.glob("*.tar"), *images.glob("tmp*"), *images.glob("layers/*")):
         if time.time() - path.stat().st_mtime > KEPT:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
