@@ -173,7 +173,8 @@ def run(command: list[str], cwd: Path = ROOT, environment: Mapping[str, str] | N
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
     if done.returncode:
         last = "\n".join((done.stdout + done.stderr).strip().splitlines()[-30:])
-        raise Failure(f"{' '.join(command)}: exit code {done.returncode}\n{last}")
+        said = " ".join(command).partition("\n")[0]
+        raise Failure(f"{said}: exit code {done.returncode}\n{last}")
     return done.stdout
 
 
