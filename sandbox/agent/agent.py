@@ -150,7 +150,8 @@ class Watcher:
                 pebble.close()
 
     def _look(self, pebble: PebbleSocket, wait: bool) -> None:
-        query = {"types": "custom,change-update"}
+        # A workload that is not root notifies in its own name (Juju does so from 3.6.25 and 4.0.13).
+        query = {"types": "custom,change-update", "users": "all"}
         if wait:
             query["timeout"] = f"{POLL}s"
         if self.after:
