@@ -9,10 +9,10 @@ import importlib.util
 import io
 import json
 import os
+import re
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 from unittest import mock
 from urllib.parse import urlsplit
@@ -30,8 +30,7 @@ class _Server:
     """Stands where a charm's world would open a port; who asks is answered without one."""
 
     def __init__(self, address: tuple[str, int], handler: Callable[..., Any]) -> None:
-        self.port, self.handler = address[1], handler
-        self.server_address = address
+        self.server_address, self.handler = address, handler
 
     def serve_forever(self, *_: object, **__: object) -> None: ...
     def shutdown(self) -> None: ...
@@ -51,27 +50,43 @@ class _Connection:
         self.said += data
 
 
-class Played(World):
-    """The world of a charm as its tests/world.py has it, one for each of its applications."""
+class Outside:
+    """What a charm's tests/world.py says is outside: EXECS, and the servers of serve()."""
 
-    def __init__(self, application: str, module: ModuleType) -> None:
-        super().__init__(application)
-        self.execs = {tuple(it.command_prefix): it for it in module.EXECS}
+    def __init__(self, charm: str) -> None:
         self.servers: dict[int, _Server] = {}
-        self.stack = contextlib.ExitStack()
-        with self._without_ports():
-            self.stack.enter_context(module.serve())
+        path = ROOT / "charms" / charm / "tests/world.py"
+        spec = importlib.util.spec_from_file_location(f"simulated_{charm}_world", path)
+        assert spec
+        assert spec.loader
+        self.module = importlib.util.module_from_spec(spec)
+        with (
+            mock.patch.object(http.server, "HTTPServer", self._server),
+            mock.patch.object(http.server, "ThreadingHTTPServer", self._server),
+        ):
+            spec.loader.exec_module(self.module)
+        self.execs = {tuple(it.command_prefix): it for it in self.module.EXECS}
+
+    def _server(self, address: tuple[str, int], handler: Callable[..., Any]) -> _Server:
+        self.servers[address[1]] = _Server(address, handler)
+        return self.servers[address[1]]
 
     @contextlib.contextmanager
-    def _without_ports(self) -> Iterator[None]:
-        def server(address: tuple[str, int], handler: Callable[..., Any], *_: object) -> _Server:
-            return self.servers.setdefault(address[1], _Server(address, handler))
-
+    def serve(self) -> Iterator[None]:
         with (
-            mock.patch.object(http.server, "HTTPServer", server),
-            mock.patch.object(http.server, "ThreadingHTTPServer", server),
+            mock.patch.object(http.server, "HTTPServer", self._server),
+            mock.patch.object(http.server, "ThreadingHTTPServer", self._server),
+            self.module.serve(),
         ):
             yield
+
+
+class Played(World):
+    """An application's part of what is outside."""
+
+    def __init__(self, application: str, outside: Outside) -> None:
+        super().__init__(application)
+        self.execs, self.servers = outside.execs, outside.servers
 
     def execute(self, unit: str, container: str, args: testing.ExecArgs) -> testing.ExecResult:
         command = tuple(args.command)
@@ -95,15 +110,8 @@ class Played(World):
 
 
 @functools.cache
-def world(charm: str) -> Callable[[str], World]:
-    """Return what makes the World of a charm's applications; a World of its own comes first."""
-    path = ROOT / "charms" / charm / "tests/world.py"
-    spec = importlib.util.spec_from_file_location(f"simulated_{charm}_world", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return getattr(module, "World", functools.partial(Played, module=module))
+def outside(charm: str) -> Outside:
+    return Outside(charm)
 
 
 @functools.cache
@@ -111,11 +119,13 @@ def charm(path: str) -> Charm:
     return read_charm(Path(path))
 
 
-def deploy(directory: Path, seed: int) -> Simulation:
-    """Return the bundle as nothing of it has happened yet; what has no storage has two units."""
+@contextlib.contextmanager
+def deployed(directory: Path, seed: int) -> Iterator[Simulation]:
+    """Yield the bundle as nothing of it has happened yet; what has no storage has two units."""
     bundle, _ = read_bundle(ROOT / "bundle.yaml", [ROOT / "bundle/overlays/sandbox.yaml"])
     charms = {name: charm(it.charm) for name, it in bundle.applications.items()}
-    worlds = {it.name: world(it.name) for it in charms.values()}
+    found = {it.name: outside(it.name) for it in charms.values()}
+    worlds = {name: functools.partial(Played, outside=it) for name, it in found.items()}
     simulation = Simulation(directory, seed, worlds)
     for name, it in sorted(bundle.applications.items()):
         scale = it.units if charms[name].storage else 2
@@ -124,7 +134,10 @@ def deploy(directory: Path, seed: int) -> Simulation:
         )
     for one, other in bundle.relations:
         simulation.model.integrate(one, other)
-    return simulation
+    with contextlib.ExitStack() as stack:
+        for it in found.values():
+            stack.enter_context(it.serve())
+        yield simulation
 
 
 def token_bytes(size: int | None = None) -> bytes:
@@ -167,8 +180,5 @@ def _named(simulation: Simulation, value: object) -> str:
     text = json.dumps(value, sort_keys=True)
     for secret in simulation.model.secrets.values():
         text = text.replace(secret.id, f"{secret.owner}:{secret.label}")
-    for unit in simulation.model.units():
-        text = text.replace(f'"{unit.address}"', f'"{unit.name}"').replace(
-            f"{unit.address}:", f"{unit.name}:"
-        )
-    return text
+    names = {unit.address: unit.name for unit in simulation.model.units()}
+    return re.sub(r"\b10\.1\.\d+\.\d+\b", lambda match: names.get(match[0], match[0]), text)

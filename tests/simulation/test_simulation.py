@@ -73,8 +73,8 @@ def test_the_bundle_settles_to_the_same_state_from_200_event_orders(
     for seed in range(RUNS):
         folder = tmp_path / str(seed)
         folder.mkdir()
-        simulation = platform.deploy(folder, seed)
-        faults += live(simulation, FAULTS if seed else 0)
+        with platform.deployed(folder, seed) as simulation:
+            faults += live(simulation, FAULTS if seed else 0)
         faults["crash"] += sum(
             1 for _, level, text in simulation.log if level == "ERROR" and "failed:" in text
         )
