@@ -451,28 +451,24 @@ class Model:
         self.applications[name] = application
         for peer in charm.peers:
             self._relate({name: peer})
-        for _ in range(application.scale):
-            self._add_unit(application, attached)
-            attached = []
+        self._fill(application, attached)
         return application
 
     def scale(self, name: str, scale: int) -> None:
-        """Give an application so many units; the highest numbers go first."""
+        """Give an application so many units, numbered from 0; the highest numbers go first."""
         application = self.application(name)
-        alive = [u for u in application.units.values() if u.life == "alive"]
         application.scale = scale
-        for _ in range(scale - len(alive)):
-            self._add_unit(application)
-        for unit in sorted(alive, key=lambda u: -u.number)[: max(len(alive) - scale, 0)]:
-            self._condemn(unit)
+        for unit in list(application.units.values()):
+            if unit.number >= scale:
+                self._condemn(unit)
         self._sweep()
 
     def remove_unit(self, name: str, number: int = 1) -> None:
         """Take units away, the highest numbers first."""
-        alive = [u for u in self.application(name).units.values() if u.life == "alive"]
-        if number > len(alive):
-            raise ModelError(f'cannot remove {number} units of "{name}": it has {len(alive)}')
-        self.scale(name, len(alive) - number)
+        scale = self.application(name).scale
+        if number > scale:
+            raise ModelError(f'cannot remove {number} units of "{name}": it has {scale}')
+        self.scale(name, scale - number)
 
     def integrate(self, one: str, other: str) -> Relation:
         """Relate two endpoints, `application[:endpoint]` each; raises ModelError."""
@@ -1046,8 +1042,14 @@ class Model:
             relation.units.remove(unit.name)
         unit.relations.pop(relation.id, None)
 
-    def _add_unit(self, application: Application, attach: Iterable[Storage] = ()) -> Unit:
-        number = max(application.units, default=-1) + 1
+    def _fill(self, application: Application, attach: Iterable[Storage] = ()) -> None:
+        """Add the units that are missing; one whose number is still another's waits for it."""
+        for number in range(application.scale):
+            if number not in application.units:
+                self._add_unit(application, number, attach)
+                attach = ()
+
+    def _add_unit(self, application: Application, number: int, attach: Iterable[Storage]) -> None:
         unit = application.units[number] = Unit(f"{application.name}/{number}")
         now = self.clock()
         unit.workload.since = unit.agent.since = now
@@ -1068,7 +1070,6 @@ class Model:
                     self.storage[storage_id] = storage
                 storage.since = now
                 unit.storage[storage.id] = False
-        return unit
 
     def _detached(self, storage_id: str, application: str, charm: Charm) -> Storage:
         storage = self.storage.get(storage_id)
@@ -1130,7 +1131,9 @@ class Model:
                 unit.failed, unit.retries, unit.retry_at = None, 0, None
 
     def _sweep(self) -> None:
-        """Forget relations that nobody is in any more, and applications that are all gone."""
+        """Forget relations and applications that are all gone, and fill up those that are not."""
+        for application in self.applications.values():
+            self._fill(application)
         told = {relation for unit in self.units() for relation in unit.relations}
         for relation in [r for r in self.relations.values() if r.life == "dying"]:
             if relation.id not in told:

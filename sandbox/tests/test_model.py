@@ -146,6 +146,19 @@ def test_units_that_come_back_have_their_numbers_again(lab: Lab) -> None:
     assert list(lab.model.applications["b"].units) == [0, 1]
 
 
+def test_a_number_is_given_again_only_when_its_unit_is_gone(lab: Lab) -> None:
+    lab.deploy("b", 2)
+    lab.model.scale("b", 0)
+    lab.model.scale("b", 2)
+    assert {u.life for u in lab.model.applications["b"].units.values()} == {"dying"}
+    lab.settle()
+    units = lab.model.applications["b"].units
+    assert [(n, u.life, u.installed) for n, u in units.items()] == [
+        (0, "alive", False),
+        (1, "alive", False),
+    ]
+
+
 def test_scale_to_nothing_breaks_the_peer_relation_of_the_last(lab: Lab) -> None:
     lab.deploy("b", 1)
     lab.model.scale("b", 0)

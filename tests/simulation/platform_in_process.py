@@ -167,8 +167,8 @@ def end(simulation: Simulation) -> dict[str, str]:
             found[f"{where} checks"] = plan.get("checks", {})
             found[f"{where} up"] = sorted(pebble.up & kept)
     for relation in model.relations.values():
-        for name, bag in relation.bags.items():
-            found[f"{relation} databag of {name}"] = bag
+        for name in (*relation.ends, *relation.units):
+            found[f"{relation} databag of {name}"] = relation.bags[name]
     for secret in model.secrets.values():
         content = secret.revisions[secret.latest].content
         granted = [target for _, target in secret.grants]

@@ -4,6 +4,7 @@ import collections
 import secrets
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def fault(simulation: Simulation) -> str:
         return "nothing was there yet"
     unit = random.choice(alive)
     application = model.applications[unit.application]
-    kind = random.choice(("container", "charm container", "pod", "leader", "config"))
+    kind = random.choice(("container", "charm container", "pod", "leader", "config", "scale"))
     if kind == "container" and unit.connected:
         simulation.restart_container(unit.name, random.choice(unit.connected))
     elif kind == "charm container":
@@ -46,6 +47,8 @@ def fault(simulation: Simulation) -> str:
         model.tick(simulation.now)
     elif kind == "config":
         application.config_version += 1
+    elif kind == "scale" and not application.charm.storage:
+        model.scale(application.name, random.randint(0, 3))
     else:
         return "it passed"
     return kind
@@ -54,14 +57,24 @@ def fault(simulation: Simulation) -> str:
 def live(simulation: Simulation, faults: int, limit: int = 3000) -> collections.Counter[str]:
     """Let everything happen, with faults here and there, and return those."""
     happened: collections.Counter[str] = collections.Counter()
+    scales = {name: it.scale for name, it in simulation.model.applications.items()}
     simulation.crashes = 0.03 if faults else 0.0
-    while simulation.step():
-        if happened.total() < faults and simulation.random.random() < 0.03:
+    while simulation.step() or _restored(simulation, scales):
+        if happened.total() < faults and simulation.random.random() < 0.05:
             happened[fault(simulation)] += 1
         assert len(simulation.told) < limit, simulation.told[-20:]
         if simulation.failures:
             pytest.fail(f"seed {simulation.seed}: {simulation.failures[0].traceback}")
     return happened
+
+
+def _restored(simulation: Simulation, scales: Mapping[str, int]) -> bool:
+    """Give each application its units again, and return whether any had others."""
+    model = simulation.model
+    other = [name for name, it in model.applications.items() if it.scale != scales[name]]
+    for name in other:
+        model.scale(name, scales[name])
+    return bool(other)
 
 
 def test_the_bundle_settles_to_the_same_state_from_200_event_orders(
