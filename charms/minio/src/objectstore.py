@@ -71,7 +71,8 @@ def container(made: Secrets, console_url: str | None) -> Container:
         ready=f"http://localhost:{PORT}/minio/health/ready",
         kill_delay=30,
     )
-    directory = Step("make the data directory", ["mkdir", "-p", "-m", "0700", _DATA])
+    # Whenever a pod starts, the kubelet opens the volume to its fsGroup: it is closed again.
+    directory = Step("make the data directory", ["install", "-d", "-m", "0700", _DATA])
     return Container(services={"minio": service}, steps=[directory])
 
 

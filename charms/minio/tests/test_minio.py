@@ -263,7 +263,7 @@ def state(tmp_path):
                 "minio",
                 can_connect=True,
                 mounts={"files": files},
-                execs={testing.Exec(["mkdir"])},
+                execs={testing.Exec(["install"])},
             )
         },
     )

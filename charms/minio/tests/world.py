@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from ops import testing
 
-EXECS = [testing.Exec(["mkdir"])]
+EXECS = [testing.Exec(["install"])]
 _ACCOUNTS = ("policies", "users", "user_mappings")
 
 
