@@ -213,11 +213,11 @@ def test_versions_are_kept_for_as_long_as_the_option_says(minio):
     assert "Suspended" in minio.buckets["runs"]["versioning"]
 
 
-def test_without_minio_it_is_not_known_whose_a_bucket_is():
-    with world.address():
-        assert objectstore.owners(ROOT_KEYS) == {}
-        with pytest.raises(NotYet, match="minio does not answer"):
-            serve(client(5))
+def test_without_minio_it_is_not_known_whose_a_bucket_is(monkeypatch):
+    monkeypatch.setattr(administration, "_HOST", "localhost:1")  # nothing listens there
+    assert objectstore.owners(ROOT_KEYS) == {}
+    with pytest.raises(NotYet, match="minio does not answer"):
+        serve(client(5))
 
 
 def test_a_signature_is_amazon_s():

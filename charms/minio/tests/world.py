@@ -2,16 +2,14 @@
 
 import contextlib
 import dataclasses
-import fcntl
 import io
 import json
 import re
-import tempfile
 import threading
+import time
 import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -98,24 +96,24 @@ class MinIO(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def address() -> Iterator[None]:
-    """Have MinIO's port to oneself: another run of the tests on this machine waits."""
-    with (Path(tempfile.gettempdir()) / "katonic-port-9000").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-@contextlib.contextmanager
 def serve() -> Iterator[None]:
     """Play an empty MinIO for as long as the context lasts."""
-    with address():
-        stores.clear()
-        server = ThreadingHTTPServer(("localhost", 9000), MinIO)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield
-        finally:
-            server.shutdown()
-            thread.join()
-            server.server_close()
+    stores.clear()
+    server = _listen()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def _listen() -> ThreadingHTTPServer:
+    """Listen on MinIO's port; should other tests on this machine have it now, wait for it."""
+    for _ in range(600):
+        with contextlib.suppress(OSError):
+            return ThreadingHTTPServer(("localhost", 9000), MinIO)
+        time.sleep(0.1)
+    return ThreadingHTTPServer(("localhost", 9000), MinIO)
