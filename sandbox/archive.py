@@ -23,6 +23,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = "3.11"
 """The Python of the charm-base image."""
+HOW = ("--python-version", PYTHON)
 LEFT_OUT = {"tests", "__pycache__", ".venv", ".tox", ".pytest_cache", ".ruff_cache"}
 DISPATCH = f"""\
 #!/bin/sh
@@ -62,7 +63,9 @@ def _cache() -> Path:
 
 def _from_source(folder: Path, progress: Callable[[str], None]) -> Path:
     if not (folder / "charmcraft.yaml").exists():
-        raise ArchiveError(f"{folder} has no charmcraft.yaml: name a charm's folder or a .charm file")
+        raise ArchiveError(
+            f"{folder} has no charmcraft.yaml: name a charm's folder or a .charm file"
+        )
     requirements = _requirements(folder)
     key = _key(folder, requirements)
     kept = _cache() / f"{key}.charm"
@@ -89,7 +92,10 @@ def _from_source(folder: Path, progress: Callable[[str], None]) -> Path:
 
 
 def _requirements(folder: Path) -> str:
-    """Return what the charm needs, pinned: by the workspace's lock, else by its requirements.txt."""
+    """Return what the charm needs, whole and pinned: by the workspace's lock, else by its own.
+
+    A charm outside of the workspace names its needs in requirements.txt.
+    """
     project = folder / "pyproject.toml"
     if project.exists() and folder.is_relative_to(ROOT):
         name = tomllib.loads(project.read_text())["project"]["name"]
@@ -97,7 +103,7 @@ def _requirements(folder: Path) -> str:
         export += ["--no-editable", "--no-hashes", "--no-header", "--no-annotate"]
         return _run([*export, "--no-emit-project"])
     listed = folder / "requirements.txt"
-    return listed.read_text() if listed.exists() else ""
+    return _run(["uv", "pip", "compile", "-q", *HOW, str(listed)]) if listed.exists() else ""
 
 
 def _members(requirements: str) -> list[Path]:
@@ -136,13 +142,13 @@ def _split(charm: Path) -> None:
 
 
 def _install(requirements: str, site: Path) -> None:
-    if not requirements.strip():
-        return
-    listed = site.parents[3] / "requirements.lock"
-    listed.write_text(requirements)
-    uv = ["uv", "pip", "install", "--quiet", "--no-deps", "--target", str(site), "--python", sys.executable]
-    _run([*uv, "--python-version", PYTHON, "--link-mode", "copy", "-r", str(listed)])
-    listed.unlink()
+    """Install the requirements alone: an index has other packages of our own names."""
+    if requirements.strip():
+        listed = site.parents[3] / "requirements.lock"
+        listed.write_text(requirements)
+        how = ["--no-deps", "--link-mode", "copy", *HOW, "--python", sys.executable]
+        _run(["uv", "pip", "install", "-q", *how, "--target", str(site), "-r", str(listed)])
+        listed.unlink()
 
 
 def _run(command: list[str]) -> str:

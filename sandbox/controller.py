@@ -12,6 +12,7 @@ import http.client
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,13 +28,13 @@ from urllib.parse import quote, urlencode
 ROOT = Path(__file__).resolve().parents[1]
 
 
-class Refused(Exception):
+class ControllerError(Exception):
     """The controller refuses a request; the text is Juju's."""
 
 
 @dataclass
 class Record:
-    """What is known of the controller from one start to the next; a file that only its user reads."""
+    """What is known of the controller from one start to the next; only its user can read it."""
 
     uuid: str
     secret: str
@@ -80,7 +81,7 @@ def write_record(record: Record) -> None:
 
 
 def request(record: Record, method: str, path: str, body: Any = None, **query: Any) -> Any:
-    """Return the controller's answer; raises Refused with its text, OSError when it does not run."""
+    """Return the controller's answer; raises ControllerError, or OSError when it does not run."""
     target = quote(path) + (f"?{urlencode(query)}" if query else "")
     connection = http.client.HTTPConnection("127.0.0.1", record.port, timeout=600)
     try:
@@ -91,19 +92,19 @@ def request(record: Record, method: str, path: str, body: Any = None, **query: A
     finally:
         connection.close()
     if response.status != http.HTTPStatus.OK:
-        raise Refused(answer.decode())
+        raise ControllerError(answer.decode())
     return json.loads(answer)
 
 
 def running(record: Record | None) -> bool:
     """Return whether the controller answers."""
-    with contextlib.suppress(OSError, http.client.HTTPException, Refused, ValueError):
+    with contextlib.suppress(OSError, http.client.HTTPException, ControllerError, ValueError):
         return record is not None and request(record, "GET", "/health") == record.uuid
     return False
 
 
 def sources() -> str:
-    """Return a digest of the controller's own sources: a controller of other sources is replaced."""
+    """Return a digest of the controller's sources: one of other sources is replaced."""
     digest = hashlib.sha256()
     folder = ROOT / "sandbox"
     for path in sorted([*folder.glob("*.py"), *(folder / "agent").rglob("*.*")]):
@@ -113,7 +114,7 @@ def sources() -> str:
 
 
 def ensure(progress: Callable[[str], None]) -> Record:
-    """Return the record of a running controller of these sources, started with its cluster if need be."""
+    """Return the record of a controller that runs, started with its cluster if need be."""
     record, now = read_record(), sources()
     if record and record.sources == now and running(record):
         return record
@@ -123,13 +124,13 @@ def ensure(progress: Callable[[str], None]) -> Record:
         )
         if record.sources == now and running(record):
             return record
-        stop(record)
         from sandbox import cluster, images
 
         started = cluster.start(progress)
         built = images.build(["agent", "charm-base"], progress)
         if started.local:
             cluster.load_images([image.tar for image in built.values()])
+        stop(record)
         record.sources, record.address = now, started.host_address
         record.kubeconfig, record.kubectl = str(started.kubeconfig), str(started.kubectl)
         record.agent_image = built["agent"].reference
@@ -140,17 +141,19 @@ def ensure(progress: Callable[[str], None]) -> Record:
     return record
 
 
-def stop(record: Record | None = None) -> None:
-    """End the controller process; its models and their pods stay."""
+def stop(record: Record | None = None, wipe: bool = False) -> None:
+    """End the controller process; its models and their pods stay, unless `wipe` forgets them."""
     record = record or read_record()
-    if record is None or not running(record):
-        return
-    os.kill(record.pid, signal.SIGTERM)
-    for _ in range(100):
-        if not running(record):
-            return
-        time.sleep(0.1)
-    os.kill(record.pid, signal.SIGKILL)
+    if record is not None and running(record):
+        os.kill(record.pid, signal.SIGTERM)
+        for _ in range(100):
+            if not running(record):
+                break
+            time.sleep(0.1)
+        else:
+            os.kill(record.pid, signal.SIGKILL)
+    if wipe:
+        shutil.rmtree(home())
 
 
 def _spawn(record: Record) -> None:
@@ -168,7 +171,7 @@ def _spawn(record: Record) -> None:
     write_record(record)
     while not running(record):
         if not Path(f"/proc/{record.pid}").exists():
-            raise Refused(f"the controller does not start; see {log}")
+            raise ControllerError(f"the controller does not start; see {log}")
         time.sleep(0.05)
 
 

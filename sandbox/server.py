@@ -1,4 +1,4 @@
-"""The controller: one process that holds the models, answers agents and the command line, and acts.
+"""The controller: the process that holds the models, and answers agents and the command line.
 
 Everything that touches a model runs on one event loop, so nothing needs a lock; Kubernetes is
 written from one worker thread, with a copy of the model. Each transition is on disk before it is
@@ -34,8 +34,9 @@ from starlette.routing import Route
 
 from sandbox import controller, events, verbs, views
 from sandbox.hooktools import HookContext
+from sandbox.layout import Controller
 from sandbox.model import Model, ModelError, Unit
-from sandbox.pods import Controller, PodNews, Pods
+from sandbox.pods import PodNews, Pods, digest
 
 SILENCE = 25.0
 """Seconds without a word from an idle agent after which it counts as gone."""
@@ -43,7 +44,7 @@ REPAIR = 20.0
 """Seconds between two looks at whether someone has deleted or scaled what is ours."""
 
 
-class Gone(Exception):
+class GoneError(Exception):
     """The unit that a token names is no longer there."""
 
 
@@ -61,8 +62,10 @@ class Server:
         self.contexts: dict[str, HookContext] = {}
         self.seen: dict[tuple[str, str], float] = {}
         self.dirty: set[str] = set()
+        self.synced: dict[str, Any] = {}
         self.news = asyncio.Condition()
         self.ending: dict[str, bool] = {}
+        self.troubles: dict[str, str] = {}
         for folder in ("models", "charms", "log", "resources"):
             (self.home / folder).mkdir(mode=0o700, exist_ok=True)
         for path in sorted((self.home / "models").glob("*.json")):
@@ -93,7 +96,7 @@ class Server:
             self.seen[model.uuid, unit.name] = time.monotonic()
 
     def by_name(self, name: str) -> Model:
-        """Return a model by its name, with or without its owner; raises Refused."""
+        """Return a model by its name, with or without its owner; raises ModelError."""
         short = name.removeprefix("admin/")
         for model in self.models.values():
             if model.name == short:
@@ -110,12 +113,14 @@ class Server:
         self.adopt(model)
         return model
 
-    def destroy(self, model: Model, destroy_storage: bool, release_storage: bool, force: bool) -> None:
+    def destroy(
+        self, model: Model, destroy_storage: bool, release_storage: bool, force: bool
+    ) -> None:
         """Begin the end of a model: its applications go first, unless by force."""
         if not (destroy_storage or release_storage) and model.storage:
             raise ModelError(
-                f'cannot destroy model "{model.name}": the model has persistent storage remaining: '
-                "use --destroy-storage or --release-storage"
+                f'cannot destroy model "{model.name}": the model has persistent storage '
+                "remaining: use --destroy-storage or --release-storage"
             )
         self.ending[model.uuid] = destroy_storage
         mark = self.home / "models" / f"{model.uuid}.ending"
@@ -151,7 +156,7 @@ class Server:
         model = self.models.get(given.partition(":")[0])
         name = given.partition(":")[2].partition(":")[0]
         if model is None or name.partition("/")[0] not in model.applications:
-            raise Gone
+            raise GoneError
         if not hmac.compare_digest(self.token(model, name), given):
             raise PermissionError
         if "/" in name:
@@ -160,11 +165,11 @@ class Server:
         return model, name
 
     def unit(self, model: Model, name: str) -> Unit:
-        """Return a unit; raises Gone when it is no longer there."""
+        """Return a unit; raises GoneError when it is no longer there."""
         try:
             return model.find(name)
         except ModelError:
-            raise Gone from None
+            raise GoneError from None
 
     async def introduce(self, request: Request) -> Response:
         """Give a pod of an application its unit's name and token."""
@@ -175,9 +180,7 @@ class Server:
             raise PermissionError
         unit = model.find(name)
         conf = {"controller": self.pods.controller.address, "unit": unit.name}
-        return JSONResponse(
-            {**conf, "token": self.token(model, name), "pod_uid": body["uid"]}
-        )
+        return JSONResponse({**conf, "token": self.token(model, name), "pod_uid": body["uid"]})
 
     async def hello(self, request: Request) -> Response:
         """An agent has started: its unit is up, with the volumes that its pod has."""
@@ -190,17 +193,17 @@ class Server:
         await self.changed(model)
         if unit.storage:
             found = await asyncio.to_thread(self.pods.volumes, model.name, pod)
-            ids = {id: found.get(model.storage[id].name, "") for id in unit.storage}
-            model.storage_ready(name, ids)
+            volumes = {it: found.get(model.storage[it].name, "") for it in unit.storage}
+            model.storage_ready(name, volumes)
             await self.changed(model)
         path = model.applications[unit.application].charm.path
         return JSONResponse({"charm": path.stem})
 
     def drop_contexts(self, model: Model, unit: str) -> None:
         """Forget the hooks that a unit was running: their writes are gone, they are told again."""
-        for id, context in list(self.contexts.items()):
+        for key, context in list(self.contexts.items()):
             if context.model is model and context.unit.name == unit:
-                del self.contexts[id]
+                del self.contexts[key]
 
     async def next(self, request: Request) -> Response:
         """Give a unit what it runs next, waiting some seconds for it; {} when there is nothing."""
@@ -221,11 +224,11 @@ class Server:
                     return JSONResponse({})
         self.drop_contexts(model, name)
         context = HookContext(model, name, event)
-        id = context.environment["JUJU_CONTEXT_ID"]
-        self.contexts[id] = context
+        key = context.environment["JUJU_CONTEXT_ID"]
+        self.contexts[key] = context
         await self.changed(model)
         answer = {
-            "context": id,
+            "context": key,
             "name": events.hook_name(event),
             "kind": "action" if event.kind == "action" else "hook",
             "environment": context.environment,
@@ -242,10 +245,12 @@ class Server:
         if context is None or context.unit.name != name or context.model is not model:
             return JSONResponse({"code": 1, "stdout": "", "stderr": "ERROR hook context gone\n"})
         result = context.run(body["argv"], body["stdin"])
-        return JSONResponse({"code": result.code, "stdout": result.stdout, "stderr": result.stderr})
+        return JSONResponse(
+            {"code": result.code, "stdout": result.stdout, "stderr": result.stderr}
+        )
 
     async def finish(self, request: Request) -> Response:
-        """End a hook: keep or drop what it wrote. A context that is not known was dropped before."""
+        """End a hook: keep or drop what it wrote; one that was dropped before is told again."""
         model, name = self.caller(request)
         body = await request.json()
         context = self.contexts.pop(body["context"], None)
@@ -255,14 +260,12 @@ class Server:
         return JSONResponse({})
 
     async def report(self, request: Request) -> Response:
-        """Pebble of a workload container answers, is gone, or tells a notice or a check."""
+        """Pebble of a workload container answers, or tells a notice or a check."""
         model, name = self.caller(request)
         body = await request.json()
         container = body["container"]
         if body["what"] == "ready":
             model.pebble_ready(name, container)
-        elif body["what"] == "gone":
-            model.pebble_gone(name, container)
         elif body["what"] == "notice":
             model.notice(name, container, body["id"], body["type"], body["key"])
         else:
@@ -293,7 +296,11 @@ class Server:
         """Give an agent a file resource of its application."""
         model, name = self.caller(request)
         application = model.applications[name.partition("/")[0]]
-        return FileResponse(application.resources[request.path_params["resource"]])
+        resource = request.path_params["resource"]
+        value = application.resources[resource]
+        if application.charm.resources[resource].type == "file":
+            return FileResponse(value)
+        return PlainTextResponse(f"registrypath: {value}\n")
 
     async def exec(self, request: Request) -> Response:
         """Run a command of `juju-exec` inside a pod, after the hooks that run now."""
@@ -344,10 +351,15 @@ class Server:
     async def task(self, request: Request) -> Response:
         """Return a task, waiting some seconds for its end or for more of its log."""
         model = self.by_name(request.path_params["model"])
-        task = model.tasks[request.path_params["task"]]
+        task = model.tasks.get(request.path_params["task"])
+        if task is None:
+            raise ModelError(f'task "{request.path_params["task"]}" not found')
         known = int(request.query_params["known"])
-        done = lambda: task.completed is not None or task.status == "error" or len(task.log) > known  # noqa: E731
-        await self.until(done, float(request.query_params["wait"]))
+
+        def news() -> bool:
+            return views.ended(task) or len(task.log) > known
+
+        await self.until(news, float(request.query_params["wait"]))
         return JSONResponse(views.show_task(task))
 
     async def until(self, done: Callable[[], bool], seconds: float) -> None:
@@ -372,6 +384,7 @@ class Server:
                     seen = self.seen.setdefault((model.uuid, unit.name), now)
                     if unit.up and unit.running is None and now - seen > SILENCE:
                         model.pod_down(unit.name)
+                        unit.down_since = time.time() - (now - seen)
                 model.tick(time.time())
                 await self.changed(model)
             async with self.news:
@@ -379,30 +392,38 @@ class Server:
 
     async def keep_pods(self) -> None:
         """Write to Kubernetes what the models want there."""
-        repaired = time.monotonic()
+        looked = time.monotonic()
         while True:
             await asyncio.sleep(0.05)
-            if time.monotonic() - repaired > REPAIR:
-                repaired = time.monotonic()
-                self.dirty.update(self.models)
-                await self.quietly(asyncio.to_thread(self.pods.look, list(self.models)))
-            for id in list(self.dirty):
-                self.dirty.discard(id)
-                if id in self.models:
-                    await self.quietly(self.sync(self.models[id]), again=id)
+            if time.monotonic() - looked > REPAIR:
+                looked = time.monotonic()
+                await self.quietly(self.repair())
+            for key in list(self.dirty):
+                self.dirty.discard(key)
+                if key in self.models:
+                    await self.quietly(self.sync(self.models[key]), again=key)
+
+    async def repair(self) -> None:
+        """Let what someone has deleted or scaled be written again."""
+        for key in await asyncio.to_thread(self.pods.disturbed):
+            self.synced.pop(key, None)
+            self.dirty.add(key)
 
     async def sync(self, model: Model) -> None:
         """Write one model to Kubernetes and take in what comes back."""
-        services = await asyncio.to_thread(self.pods.sync, Model.from_json(model.to_json()))
-        for name, (address, service) in services.items():
-            app = model.applications.get(name)
-            if app and (app.address, app.provider_id) != (address, service):
-                model.service_up(name, address, service)
-        await self.changed(model)
+        now = digest(model)
+        if self.synced.get(model.uuid) != now:
+            services = await asyncio.to_thread(self.pods.sync, Model.from_json(model.to_json()))
+            self.synced[model.uuid] = now
+            for name, (address, service) in services.items():
+                app = model.applications.get(name)
+                if app and (app.address, app.provider_id) != (address, service):
+                    model.service_up(name, address, service)
+            await self.changed(model)
         if model.uuid in self.ending and not model.applications:
             gone = await asyncio.to_thread(self.pods.remove, model, self.ending[model.uuid])
             if gone:
-                del self.models[model.uuid], self.ending[model.uuid]
+                del self.models[model.uuid], self.ending[model.uuid], self.synced[model.uuid]
                 for path in (self.home / "models").glob(f"{model.uuid}.*"):
                     path.unlink()
                 async with self.news:
@@ -418,7 +439,7 @@ class Server:
         except Exception:  # the API server may be away for as long as it likes
             traceback.print_exc()
             await asyncio.sleep(1)
-            self.dirty.add(again)
+            self.dirty.update([again] if again else [])
 
     def on_pod(self, news: PodNews) -> None:
         """Take in what Kubernetes says of a pod."""
@@ -431,14 +452,18 @@ class Server:
         if model is None or unit is None:
             return
         if news.gone:
+            self.troubles.pop(news.uid, None)
             if unit.up and unit.pod == news.uid:
                 self.drop_contexts(model, unit.name)
                 model.pod_down(unit.name)
-        elif not unit.up and not unit.installed:
+        elif not unit.up:
+            if news.message and self.troubles.get(news.uid) != news.message:
+                model.write_log(unit.name, "WARNING", "juju.worker.caas", news.message)
+            self.troubles[news.uid] = news.message
             message = news.message or "installing agent"
-            if unit.workload.message != message:
+            if not unit.installed and unit.workload.message != message:
                 model.set_status(unit.name, "waiting", message, application=False)
-        asyncio.ensure_future(self.changed(model))
+        self.dirty.add(model.uuid)
 
     def watch_pods(self, loop: asyncio.AbstractEventLoop) -> None:
         """Pass on every word about pods, for ever."""
@@ -514,7 +539,7 @@ def guarded(handler: Callable[[Request], Awaitable[Response]]) -> Callable[..., 
     async def answer(request: Request) -> Response:
         try:
             return await handler(request)
-        except Gone:
+        except GoneError:
             return PlainTextResponse("gone", 410)
         except PermissionError:
             return PlainTextResponse("permission denied", 403)

@@ -12,6 +12,10 @@ from typing import Any
 from sandbox import controller
 from sandbox.charm import Charm, CharmError, read_charm
 from sandbox.model import Model, ModelError
+from sandbox.views import leader
+
+TASKS = 500
+"""How many ended tasks a model remembers."""
 
 
 def deploy(
@@ -22,7 +26,7 @@ def deploy(
     complete: bool = True,
     **given: Any,
 ) -> dict[str, Any]:
-    """Deploy a packed charm; `complete` is whether every image must be named, as in a bundle it need not."""
+    """Deploy a packed charm; `complete`: every image must be named, as in a bundle it need not."""
     read = local_charm(model, charm)
     missing = read.missing_images(resources)
     if missing and complete:
@@ -65,7 +69,7 @@ def keep_files(charm: Charm, resources: Mapping[str, str]) -> dict[str, str]:
 
 
 def refresh(model: Model, name: str, charm: str, resources: Mapping[str, str], **more: Any) -> int:
-    """Give an application another charm, or another resource when `charm` is empty; return its revision."""
+    """Give an application another charm, or resources alone; return the charm's revision."""
     application = model.application(name)
     read = local_charm(model, charm) if charm else application.charm
     model.refresh(name, read, keep_files(read, resources))
@@ -103,25 +107,22 @@ def integrate(model: Model, one: str, other: str) -> None:
     model.integrate(one, other)
 
 
+def remembered(model: Model, task: str) -> str:
+    """Return a new task's id, after forgetting the oldest of many that have ended."""
+    ended = [it.id for it in model.tasks.values() if it.completed is not None]
+    for old in ended[:-TASKS]:
+        del model.tasks[old]
+    return task
+
+
 def run(model: Model, unit: str, action: str, params: Mapping[str, Any]) -> str:
     """Queue an action; return its task's id."""
-    return model.run_action(leader(model, unit), action, params).id
+    return remembered(model, model.run_action(leader(model, unit), action, params).id)
 
 
 def execute(model: Model, unit: str, command: str, timeout: float) -> str:
     """Queue a command on a unit; return its task's id."""
-    return model.exec(leader(model, unit), command, timeout).id
-
-
-def leader(model: Model, unit: str) -> str:
-    """Return the name of the unit that `app/leader` means, any other name as it is."""
-    name, _, number = unit.rpartition("/")
-    if number != "leader":
-        return unit
-    found = model.application(name).leader
-    if found is None:
-        raise ModelError(f'could not determine leader for "{name}"')
-    return f"{name}/{found}"
+    return remembered(model, model.exec(leader(model, unit), command, timeout).id)
 
 
 def cancel(model: Model, task: str) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from sandbox.charm import Charm
 from sandbox.events import VERSION
-from sandbox.model import Application, Model, Secret, Status, Storage, Task, Unit
+from sandbox.model import Application, Model, ModelError, Secret, Status, Storage, Task, Unit
 
 CONTROLLER, CLOUD = "sandbox", "sandbox"
 SETTINGS: dict[str, Any] = {
@@ -94,8 +95,8 @@ def _unit(model: Model, unit: Unit) -> dict[str, Any]:
 def storage(model: Model) -> dict[str, Any]:
     """Return `juju storage --format json`."""
     return {
-        "storage": {id: _storage(it) for id, it in model.storage.items()},
-        "filesystems": {id.rpartition("/")[2]: _volume(it) for id, it in model.storage.items()},
+        "storage": {it.id: _storage(it) for it in model.storage.values()},
+        "filesystems": {it.id.rpartition("/")[2]: _volume(it) for it in model.storage.values()},
     }
 
 
@@ -124,8 +125,33 @@ def _storage_life(storage: Storage) -> dict[str, Any]:
     return {"life": "alive", "status": {"current": current, "since": _date(storage.since)}}
 
 
+def relations(model: Model) -> list[list[str]]:
+    """Return the rows of `juju status --relations`: provider, requirer, interface, type."""
+    rows = []
+    for relation in model.relations.values():
+        ends = [
+            (end.role == "requirer", f"{app}:{end.name}") for app, end in relation.ends.items()
+        ]
+        provider, requirer = min(ends)[1], max(ends)[1]
+        interface = next(iter(relation.ends.values())).interface
+        rows.append([provider, requirer, interface, "peer" if relation.peer else "regular"])
+    return sorted(rows)
+
+
+def leader(model: Model, unit: str) -> str:
+    """Return the name of the unit that `app/leader` means, any other name as it is."""
+    name, _, number = unit.rpartition("/")
+    if number != "leader":
+        return unit
+    found = model.application(name).leader
+    if found is None:
+        raise ModelError(f'could not determine leader for "{name}"')
+    return f"{name}/{found}"
+
+
 def show_unit(model: Model, unit: str) -> dict[str, Any]:
     """Return `juju show-unit UNIT --format json`."""
+    unit = leader(model, unit)
     found = model.find(unit)
     app = model.applications[found.application]
     relations = []
@@ -223,8 +249,8 @@ def show_secret(
     model: Model, name: str, reveal: str = "", revisions: str = "", revision: str = ""
 ) -> dict[str, Any]:
     """Return `juju show-secret NAME --format json`; its content only when it is to be revealed."""
-    id = name.rpartition("/")[2].removeprefix("secret:")
-    secret = model.secrets.get(id) or model.user_secret(name)
+    bare = name.rpartition("/")[2].removeprefix("secret:")
+    secret = model.secrets.get(bare) or model.user_secret(name)
     about = _secret(model, secret)
     access = []
     for relation, target in secret.grants:
@@ -277,9 +303,9 @@ def status_log(model: Model, unit: str, limit: str = "20") -> list[dict[str, Any
             "status": status.current,
             **_given({"message": status.message, "data": status.data}),
             "since": _instant(status.since, "seconds"),
-            "type": type,
+            "type": kind,
         }
-        for type, status in said
+        for kind, status in said
     ]
 
 
@@ -350,7 +376,9 @@ def show_model(model: Model, controller: str) -> dict[str, Any]:
         "type": "kubernetes",
         "life": "alive",
         "status": {"current": "available", "since": "just now"},
-        "users": {"admin": {"display-name": "admin", "access": "admin", "last-connection": "just now"}},
+        "users": {
+            "admin": {"display-name": "admin", "access": "admin", "last-connection": "just now"}
+        },
         "secret-backends": {
             f"{model.name}-local": {"num-secrets": len(model.secrets), "status": "active"}
         },
@@ -379,8 +407,12 @@ def show_task(task: Task) -> dict[str, Any]:
         "timing": timing,
         "unit": task.unit,
     }
-    ended = task.completed is not None or task.status in ("error", "cancelled")
-    return {"task": about, "operation": task.operation, "ended": ended}
+    return {"task": about, "operation": task.operation, "ended": ended(task)}
+
+
+def ended(task: Task) -> bool:
+    """Return whether nothing more will come of a task."""
+    return task.completed is not None or task.status in ("error", "cancelled")
 
 
 def _charm(charm: Charm) -> str:
@@ -414,8 +446,15 @@ def _go_time(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d %H:%M:%S.%f} +0000 UTC"
 
 
+def whole(model: Model) -> Any:
+    """Return the whole model, from which a bundle's changes are found."""
+    return json.loads(model.to_json())
+
+
 VIEWS: dict[str, Callable[..., Any]] = {
+    "model": whole,
     "status": status,
+    "relations": relations,
     "storage": storage,
     "show-unit": show_unit,
     "show-application": show_application,

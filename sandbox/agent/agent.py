@@ -1,6 +1,6 @@
-"""The unit agent: runs a unit's hooks in its charm container and tells the controller what its Pebbles say.
+"""The unit agent: runs a unit's hooks in its charm container and tells what its Pebbles say.
 
-Standard library only, for it runs on the charm image's own Python. Started by the container's Pebble as
+Standard library only, for it runs on the charm image's own Python. The container's Pebble starts
 `agent.py /var/lib/juju/agents/unit-<app>-<n>`, where charm-init has put agent.conf.
 """
 
@@ -31,12 +31,14 @@ HOME = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
 CHARM = HOME / "charm"
 POLL = 10  # seconds a long poll lasts
 GONE = 410  # the controller no longer knows this unit
-INHERITED = re.compile(r"KUBERNETES_.*|.*_SERVICE_(HOST|PORT)(_.*)?|.*_PORT(_\d+_(TCP|UDP).*)?")
+INHERITED = re.compile(
+    r"KUBERNETES_.*|.*_SERVICE_(HOST|PORT)(_.*)?|(?!HTTP_PROBE).*_PORT(_\d+_(TCP|UDP).*)?"
+)
 terminating = threading.Event()
 
 
 class Connection(threading.local):
-    """One HTTP connection per thread to the controller, tried again until the controller answers."""
+    """One HTTP connection for each thread, tried again until the controller answers."""
 
     def __init__(self, controller: str, token: str):
         self.address = urlsplit(controller)
@@ -44,7 +46,7 @@ class Connection(threading.local):
         self.http: http.client.HTTPConnection | None = None
 
     def call(self, path: str, body: Any = None) -> bytes:
-        """Returns the answer's body; ends the agent when the controller no longer knows the unit."""
+        """Returns the answer; ends the agent when the controller no longer knows the unit."""
         content = json.dumps(body) if body is not None else None
         while True:
             try:
@@ -84,9 +86,11 @@ class Log:
         threading.Thread(target=self._send, daemon=True).start()
 
     def put(self, level: str, module: str, text: str) -> None:
+        """Adds a line."""
         self.lines.put((level, f"unit.{self.unit}.{module}", text))
 
     def flush(self) -> None:
+        """Waits until the controller has every line."""
         self.lines.join()
 
     def _send(self) -> None:
@@ -107,11 +111,13 @@ class PebbleSocket(http.client.HTTPConnection):
         self.path = path
 
     def connect(self) -> None:
+        """Connects to the socket."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self.timeout)
         self.sock.connect(self.path)
 
     def get(self, path: str, **query: str) -> Any:
+        """Returns the result of a request; raises HTTPException when Pebble refuses it."""
         self.request("GET", f"{path}?{urlencode(query)}" if query else path)
         response = self.getresponse()
         answer = json.loads(response.read())
@@ -121,7 +127,7 @@ class PebbleSocket(http.client.HTTPConnection):
 
 
 class Watcher:
-    """Tells the controller of one workload container: that its Pebble answers, its notices, its checks.
+    """Tells of one workload container that its Pebble answers, its notices and its checks.
 
     A first look tells what happened before this agent ran, notices before ready: so Juju replays
     them after a restart of the charm container.
@@ -150,7 +156,7 @@ class Watcher:
                 pebble.close()
 
     def _look(self, pebble: PebbleSocket, wait: bool) -> None:
-        # A workload that is not root notifies in its own name (Juju does so from 3.6.25 and 4.0.13).
+        # A workload that is not root notifies in its own name, which Juju heeds since 4.0.13.
         query = {"types": "custom,change-update", "users": "all"}
         if wait:
             query["timeout"] = f"{POLL}s"
@@ -197,29 +203,25 @@ def fetch_charm(connection: Connection, key: str) -> None:
 
 
 def environment(given: dict[str, str]) -> dict[str, str]:
-    """Returns a hook's whole environment: Kubernetes' service variables and what the controller gave."""
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if INHERITED.fullmatch(name) and name != "HTTP_PROBE_PORT"
-    }
-    return inherited | given
+    """Returns a hook's whole environment: Kubernetes' service variables, and what is given."""
+    return {k: v for k, v in os.environ.items() if INHERITED.fullmatch(k)} | given
 
 
 def run(event: dict[str, Any], log: Log) -> dict[str, Any]:
-    """Runs one hook, action or command; returns its exit code and, but for hooks, what it printed."""
+    """Runs a hook, action or command; returns its exit code and, but for hooks, its output."""
     command = event.get("command")
     argv = ["/bin/bash", "-c", command] if command is not None else [str(CHARM / "dispatch")]
     hook = event["kind"] == "hook"
     printed: dict[str, list[str]] = {"stdout": [], "stderr": []}
 
     def read(stream: IO[str], name: str) -> None:
-        for line in stream:
-            if hook:
-                level = "INFO" if name == "stdout" else "WARNING"
-                log.put(level, event["name"], line.rstrip("\n"))
-            else:
-                printed[name].append(line)
+        with stream:
+            for line in stream:
+                if hook:
+                    level = "INFO" if name == "stdout" else "WARNING"
+                    log.put(level, event["name"], line.rstrip("\n"))
+                else:
+                    printed[name].append(line)
 
     try:
         process = subprocess.Popen(
@@ -253,11 +255,12 @@ class Liveness(BaseHTTPRequestHandler):
     """Answers the liveness check of the charm container's Pebble."""
 
     def do_GET(self) -> None:
+        """Answers that the agent is alive."""
         self.send_response(200)
         self.end_headers()
 
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Says nothing of each probe."""
 
 
 def on_terminate(connection: Connection) -> Callable[..., None]:
@@ -274,6 +277,7 @@ def on_terminate(connection: Connection) -> Callable[..., None]:
 
 
 def main() -> None:
+    """Runs what the controller gives this unit, until the container ends."""
     os.umask(0o022)
     conf = json.loads((HOME / "agent.conf").read_text())
     connection = Connection(conf["controller"], conf["token"])

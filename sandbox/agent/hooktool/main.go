@@ -80,6 +80,8 @@ func local(argv []string) (sent []string, stdin, output string, err error) {
 		word := argv[i]
 		flag, value, joined := strings.Cut(word, "=")
 		switch {
+		case word == "--":
+			return append(sent, argv[i:]...), stdin, output, nil
 		case flag == "-o" || flag == "--output" || flag == "--file":
 			if !joined {
 				if i++; i == len(argv) {

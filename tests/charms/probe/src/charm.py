@@ -6,6 +6,7 @@ import logging
 import os
 import ssl
 import sys
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -31,11 +32,19 @@ class ProbeCharm(ops.CharmBase):
         if hook and hook == self.config["fail"]:
             self.unit.status = ops.BlockedStatus("failed as asked")
             if self.unit.is_leader():
-                self.model.get_relation("ring").data[self.app]["lost"] = hook
+                self.model.relations["ring"][0].data[self.app]["lost"] = hook
             sys.exit(3)
+        if hook == "config-changed" and self.config["word"] == "slow":
+            time.sleep(2)
         about = {k[5:]: v for k, v in sorted(os.environ.items()) if k.startswith("JUJU_")}
         keep = ("RELATION_ID", "REMOTE_APP", "REMOTE_UNIT", "DEPARTING_UNIT", "WORKLOAD_NAME")
-        keep += ("NOTICE_KEY", "PEBBLE_CHECK_NAME", "STORAGE_ID", "SECRET_LABEL", "SECRET_REVISION")
+        keep += (
+            "NOTICE_KEY",
+            "PEBBLE_CHECK_NAME",
+            "STORAGE_ID",
+            "SECRET_LABEL",
+            "SECRET_REVISION",
+        )
         shown = {k: v for k, v in about.items() if k in keep and v}
         logging.getLogger("probe").info("seen %s %s", hook or "action", json.dumps(shown))
         if isinstance(event, ops.PebbleReadyEvent):
@@ -46,7 +55,8 @@ class ProbeCharm(ops.CharmBase):
             self.unit.status = ops.ActiveStatus()
 
     def _start(self, container: ops.Container) -> None:
-        sleep = {"override": "replace", "command": "sleep infinity", "startup": "enabled"}
+        sleep: ops.pebble.ServiceDict = {"override": "replace", "command": "sleep infinity"}
+        sleep["startup"] = "enabled"
         container.add_layer("probe", {"services": {"sleep": sleep}}, combine=True)
         container.replan()
 
