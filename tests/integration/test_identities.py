@@ -9,7 +9,7 @@ from typing import Any
 
 import jubilant
 import pytest
-from conftest import Platform, eventually
+from deployed import Platform, eventually
 
 PASSWORD = f"Aa1-{secrets.token_urlsafe(16)}"
 

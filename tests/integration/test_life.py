@@ -10,7 +10,7 @@ import jubilant
 import psycopg
 import pytest
 from botocore.exceptions import ClientError
-from conftest import APPLICATIONS, ON_SANDBOX, ROOT, Platform, charm_path, eventually
+from deployed import APPLICATIONS, ON_SANDBOX, ROOT, Platform, charm_path, eventually
 
 WORKLOADS = {
     "files": "minio",
@@ -42,7 +42,7 @@ def uri(platform: Platform, client: str) -> str:
 
 def query(where: str, statement: str) -> list[tuple]:
     with psycopg.connect(where, connect_timeout=5, autocommit=True) as connection:
-        cursor = connection.execute(statement)  # pyright: ignore[reportArgumentType]
+        cursor = connection.execute(statement.encode())
         return cursor.fetchall() if cursor.description else []
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Platform
+from deployed import Platform
 
 NAMES = {"username", "generations", "access-key", "endpoints", "database", "tls", "version"}
 """What a secret holds beside what is secret."""

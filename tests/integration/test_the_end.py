@@ -1,8 +1,8 @@
-"""The end of everything, last in the session: applications go, data stays until it is destroyed."""
+"""The end, last in the session: applications go, data stays until it is destroyed."""
 
 import json
 
-from conftest import APPLICATIONS, eventually
+from deployed import APPLICATIONS, eventually
 
 
 def test_removed_applications_leave_their_data_until_storage_is_destroyed(platform):

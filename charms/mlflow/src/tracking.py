@@ -3,6 +3,7 @@
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import ops
@@ -27,12 +28,22 @@ upgrade.callback(uri)
 """`mlflow db upgrade`, which also makes an empty database's tables, but its argv holds no URI."""
 
 _SITE = """\
-# Each process ends with its parent: workers that outlive a killed server would keep its port, and
-# answer in the place of the next.
+# Each process but the first ends with its parent: workers that outlive a killed server would keep
+# its port, and answer in the place of the next.
 import ctypes, os, signal
-if os.getppid() != 1:
+if "KATONIC_CHILD" in os.environ:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, prctl(2)
+os.environ["KATONIC_CHILD"] = "yes"
 """
+
+_DISTRIBUTION = f"{FILES}/python/katonic_store-1.dist-info"
+_PLUGIN = {
+    f"{FILES}/python/proxied_store.py": (Path(__file__).parent / "proxied_store.py").read_text(),
+    f"{_DISTRIBUTION}/METADATA": "Metadata-Version: 2.1\nName: katonic-store\nVersion: 1\n",
+    f"{_DISTRIBUTION}/entry_points.txt": "[mlflow.artifact_repository]\n"
+    "s3 = proxied_store:ProxiedArtifactRepository\n",
+}
+"""MLflow finds its plugins by the entry points of what is installed (mlflow.org, "Plugins")."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +114,7 @@ def container(
         },
         files={
             f"{FILES}/python/sitecustomize.py": _SITE,
+            **_PLUGIN,
             **({_AUTHORITIES: authorities} if authorities else {}),
         },
         steps=[
