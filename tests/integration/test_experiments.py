@@ -71,7 +71,7 @@ def test_a_registered_model_is_loaded_and_works(run_id):
 
 def test_artifacts_are_encrypted_at_rest(platform, run_id):
     s3, bucket = store(platform)
-    (key,) = (it for it in keys(s3, bucket) if it.endswith("weights.bin"))
+    (key,) = (it for it in keys(s3, bucket) if it.endswith(f"{run_id}/artifacts/weights.bin"))
     head = s3.head_object(Bucket=bucket, Key=key)
     assert head["ContentLength"] == SIZE
     assert head["ServerSideEncryption"] in ("AES256", "aws:kms")
