@@ -24,7 +24,7 @@ CLIENT = "katonic-charm"
 _URL = f"http://localhost:{keycloak.PORT}"
 _PASSWORD = "katonic.password"  # noqa: S105 - the attribute that tells which password is set
 _AUDIENCE = "katonic audience "
-_TIMEOUT = 10
+_TIMEOUT = 20
 
 
 @dataclass(frozen=True)

@@ -69,9 +69,7 @@ def plan(state: State) -> Plan:
         },
         ports=[keycloak.PORT],
         asks=asks,
-        effects=[
-            Effect("sync the realm", admin.sync, [state.logins, wanted, [*clients.values()]])
-        ],
+        effects=[sync],
         offers={
             "oauth": {key: realm.provider(url, wanted.name, it) for key, it in clients.items()}
         },

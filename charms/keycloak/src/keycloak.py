@@ -22,6 +22,13 @@ _MAKE_CLIENT = (
     f" --client-id={BOOTSTRAP} --client-secret:env=BOOTSTRAP_SECRET"
 )
 
+# It writes much, of which a person wants the reason alone.
+_PREPARE = f"""\
+log=$({{ {{ {_BUILD}; }} && {_MAKE_CLIENT}; }} 2>&1) && exit
+grep 'ERROR: ' <<<"$log" | grep -v 'For more details' | tail -1 | sed 's/.*ERROR: //' >&2
+exit 1
+"""
+
 # kc.sh keeps a shell above Java: when that is killed, a Java without a parent holds the ports. So
 # it is read, not run, and its Java takes the place of the shell.
 _START = """\
@@ -66,16 +73,13 @@ def container(server: Server, database: postgresql_client.Provider, key: str) ->
         "KC_HOSTNAME": server.url,
         "KC_HTTP_ENABLED": "true",
     }
-    gateway = {
-        "KC_PROXY_HEADERS": "xforwarded",
-        "KC_HOSTNAME_BACKCHANNEL_DYNAMIC": "true",  # pods need not find the gateway
-    }
+    gateway = {"KC_PROXY_HEADERS": "xforwarded"} if server.behind_gateway else {}
     password = {"KC_DB_PASSWORD": database.password}
     return Container(
         services={
             "keycloak": Service(
                 command=f"bash -c '. {_SCRIPT}' {_KC} start --optimized",
-                environment={**settings, **(gateway if server.behind_gateway else {})},
+                environment={**settings, **gateway},
                 secrets=password,
                 ready=f"http://localhost:{MANAGEMENT}/health/ready",
                 kill_delay=30,
@@ -85,9 +89,16 @@ def container(server: Server, database: postgresql_client.Provider, key: str) ->
         steps=[
             Step(
                 "prepare the database",
-                ["bash", "-c", f"{{ {{ {_BUILD}; }} && {_MAKE_CLIENT}; }} >&2"],
+                ["bash", "-c", _PREPARE],
                 key=key,
-                environment={**settings, **password, "BOOTSTRAP_SECRET": server.bootstrap},
+                environment={
+                    **settings,
+                    **password,
+                    "BOOTSTRAP_SECRET": server.bootstrap,
+                    # It runs once and briefly: half of the time would go into optimizing it.
+                    "JAVA_OPTS_APPEND": "-XX:TieredStopAtLevel=1",
+                },
+                timeout=600,
                 leader_only=True,
             ),
             Step("build keycloak", ["bash", "-c", _BUILD]),
