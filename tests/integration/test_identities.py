@@ -136,11 +136,11 @@ def test_a_password_policy_takes_hold(platform, keycloak):
 
 
 def test_a_wrong_policy_is_blocked_by_name_while_sign_in_goes_on(platform, keycloak, application):
-    platform.juju.config("keycloak", {"password-policy": "lenght(8)"})
+    platform.juju.config("keycloak", {"password-policy": "size(8)"})
     status = platform.juju.wait(lambda it: jubilant.all_blocked(it, "keycloak"), timeout=120)
     message = status.apps["keycloak"].app_status.message
     assert "password-policy" in message
-    assert "lenght" in message
+    assert "size" in message
     assert keycloak.token(
         "platform",
         grant_type="client_credentials",
