@@ -137,7 +137,7 @@ class KeycloakCharm(ops.CharmBase):
         client, apps = event.params.get("client", ""), self.oauth.apps
         chosen = [it for it, app in apps.items() if client in ("", app, str(it))]
         if not self.unit.is_leader():
-            event.fail(f"run it on the leader: juju run {self.app.name}/leader rotate-client-secret")
+            event.fail(f"run on the leader: juju run {self.app.name}/leader rotate-client-secret")
         elif not chosen:
             event.fail(f"client={client}: no relation; allowed: {', '.join(apps.values())}")
         else:
