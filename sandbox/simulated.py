@@ -195,11 +195,27 @@ class _Backend(_ModelBackend):
         return self._pebbles[Path(socket_path).parent.name]
 
 
+class _Kept(storage.SQLiteStorage):
+    """What ops keeps of a charm between dispatches; it is gone with the pod."""
+
+    def __init__(self) -> None:
+        super().__init__(":memory:")
+
+    def close(self) -> None:
+        """Forget what was not committed, as the end of a process does."""
+        self._db.rollback()
+
+    def __del__(self) -> None:
+        self._db.close()
+
+
 class _Dispatch(_main._Manager):
     """One dispatch of a charm, as ops.main makes it, with nothing left behind in the process."""
 
-    def __init__(self, code: _Code, backend: _Backend, context: ops.JujuContext) -> None:
-        self._code = code
+    def __init__(
+        self, code: _Code, kept: _Kept, backend: _Backend, context: ops.JujuContext
+    ) -> None:
+        self._code, self._kept = code, kept
         # ops defines a charm's events on its class, once: each dispatch needs a class of its own.
         emitters = type("Events", (type(code.charm.on),), {})
         charm = type(code.charm.__name__, (code.charm,), {"on": emitters()})
@@ -209,7 +225,7 @@ class _Dispatch(_main._Manager):
         return self._code.meta
 
     def _make_storage(self, dispatcher: Any) -> storage.SQLiteStorage:
-        return storage.SQLiteStorage(":memory:")
+        return self._kept
 
     def _setup_root_logging(self) -> None:
         self.handler = JujuLogHandler(self._model_backend, logging.INFO)
@@ -285,6 +301,7 @@ class Simulation:
         self.model.write_log = lambda who, level, module, text: self.log.append((who, level, text))
         self.pods: dict[str, dict[str, Pebble]] = {}
         self.outside: dict[str, World] = {}
+        self._kept: dict[str, _Kept] = {}
         self._http, self._opener = _Http(self), urllib.request.OpenerDirector()
         errors = urllib.request.HTTPErrorProcessor(), urllib.request.HTTPDefaultErrorHandler()
         for handler in (self._http, *errors):
@@ -356,7 +373,7 @@ class Simulation:
         backend = _Backend(juju, self.pods[context.unit.name])
         try:
             with _process(environment), self._answering(context):
-                dispatch = _Dispatch(code, backend, juju)
+                dispatch = _Dispatch(code, self._kept[context.unit.name], backend, juju)
                 try:
                     dispatch.run()
                 finally:
@@ -382,7 +399,7 @@ class Simulation:
         world = self._world(application.name)
         root = self.directory / f"pod-{self._count}"
         volumes = {s.name: s.id for s in self.model.storage.values() if s.unit == unit}
-        self.pods[unit] = {}
+        self.pods[unit], self._kept[unit] = {}, _Kept()
         for name, workload in application.charm.containers.items():
             mounts = {}
             for mounted in workload.mounts:

@@ -1,5 +1,6 @@
 """The bundle in this process: its charms as they are, and what lies outside of them played."""
 
+import collections
 import contextlib
 import functools
 import hashlib
@@ -10,6 +11,7 @@ import io
 import json
 import os
 import re
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -87,15 +89,21 @@ class Played(World):
     def __init__(self, application: str, outside: Outside) -> None:
         super().__init__(application)
         self.execs, self.servers = outside.execs, outside.servers
+        self.refusals = 0
+        """How many times more nothing of it answers."""
 
     def execute(self, unit: str, container: str, args: testing.ExecArgs) -> testing.ExecResult:
         command = tuple(args.command)
+        if self._refuses():
+            return testing.ExecResult(1, "", "the world is not in the mood")
         for length in range(len(command), -1, -1):
             if found := self.execs.get(command[:length]):
                 return testing.ExecResult(found.return_code, found.stdout, found.stderr)
         return testing.ExecResult(127, "", f"{command[0]}: not found")
 
     def answer(self, unit: str, request: urllib.request.Request) -> tuple[int, bytes]:
+        if self._refuses():
+            raise urllib.error.URLError(ConnectionResetError(104, "Connection reset by peer"))
         url = urlsplit(request.full_url)
         server = self.servers[url.port or 80]
         data = request.data if isinstance(request.data, bytes) else b""
@@ -107,6 +115,10 @@ class Played(World):
         response = http.client.HTTPResponse(_Connection(connection.said))  # pyright: ignore
         response.begin()
         return response.status, response.read()
+
+    def _refuses(self) -> bool:
+        refuses, self.refusals = self.refusals > 0, max(self.refusals - 1, 0)
+        return refuses
 
 
 @functools.cache
@@ -121,7 +133,10 @@ def charm(path: str) -> Charm:
 
 @contextlib.contextmanager
 def deployed(directory: Path, seed: int) -> Iterator[Simulation]:
-    """Yield the bundle as nothing of it has happened yet; what has no storage has two units."""
+    """Yield the bundle, and a client of what it provides, as nothing of it has happened yet.
+
+    What has no storage has two units.
+    """
     bundle, _ = read_bundle(ROOT / "bundle.yaml", [ROOT / "bundle/overlays/sandbox.yaml"])
     charms = {name: charm(it.charm) for name, it in bundle.applications.items()}
     found = {it.name: outside(it.name) for it in charms.values()}
@@ -134,10 +149,28 @@ def deployed(directory: Path, seed: int) -> Iterator[Simulation]:
         )
     for one, other in bundle.relations:
         simulation.model.integrate(one, other)
+    _deploy_client(simulation)
     with contextlib.ExitStack() as stack:
         for it in found.values():
             stack.enter_context(it.serve())
         yield simulation
+
+
+def _deploy_client(simulation: Simulation) -> None:
+    """Deploy the client of the integration tests; it prefers a provider that nobody uses yet."""
+    model, client = simulation.model, charm(str(ROOT / "tests/charms/client"))
+    users = collections.Counter(name for it in model.relations.values() for name in it.ends)
+    providers = [
+        (users[name], f"{name}:{end.name}", end.interface)
+        for name, application in model.applications.items()
+        for end in application.charm.endpoints.values()
+        if end.role == "provider"
+    ]
+    model.deploy("client", client, 2)
+    for end in client.endpoints.values():
+        found = sorted(it for it in providers if it[2] == end.interface and end.role == "requirer")
+        if found:
+            model.integrate(f"client:{end.name}", found[0][1])
 
 
 def token_bytes(size: int | None = None) -> bytes:
