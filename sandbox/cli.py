@@ -6,6 +6,7 @@ A command costs little but Python's start: this imports little, and the controll
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import re
@@ -146,9 +147,20 @@ def options_of(words: Sequence[str]) -> dict[str, Any]:
 
 
 def resources_of(words: Sequence[str]) -> dict[str, str]:
-    """Return resources; one that names a file of this machine is an absolute path."""
+    """Return resources; a file of this machine is kept for the controller."""
     found = (word.replace("=@", "=").partition("=")[::2] for word in words)
-    return {name: str(Path(it).resolve()) if Path(it).is_file() else it for name, it in found}
+    return {name: kept(it, Path()) for name, it in found}
+
+
+def kept(value: str, folder: Path) -> str:
+    """Return where the content of a file is kept for the controller, any other value as it is."""
+    if not (folder / value).is_file():
+        return value
+    content = (folder / value).read_bytes()
+    path = controller.home() / "resources" / hashlib.sha256(content).hexdigest()[:16]
+    if not path.exists():
+        controller.write(path, content)
+    return str(path)
 
 
 def from_yaml(path: str) -> dict[str, Any]:
@@ -327,6 +339,9 @@ def deploy_bundle(session: Session, a: Arguments, path: Path) -> None:
 
     try:
         read, warnings = bundle.read_bundle(path, [Path(overlay) for overlay in a.overlay])
+        for wanted in read.applications.values():
+            for name, value in wanted.resources.items():
+                wanted.resources[name] = kept(value, path.parent)
         for warning in warnings:
             say(f"WARNING {warning}")
         if (refusal := bundle.untrusted(read)) and not a.trust:

@@ -411,7 +411,7 @@ def affinity(app: Application) -> Affinity | None:
         if where in reach and key == "topology-key":
             reach[where] = value
         else:
-            operator = "NotIn" if key.startswith("^") else "In"
+            operator = "NotIn" if key.startswith("^") else "In"  # codespell:ignore
             terms[where].append((key.removeprefix("^"), operator, value.split("|")))
     if zones := app.constraints.get("zones"):
         terms["node"].append((ZONE, "In", zones.split(",")))

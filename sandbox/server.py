@@ -11,16 +11,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import json
-import logging
-import logging.handlers
 import os
 import socket
 import sys
 import threading
 import time
 import traceback
-import uuid
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +33,7 @@ from sandbox.hooktools import HookContext
 from sandbox.layout import Controller
 from sandbox.model import Model, ModelError, Unit
 from sandbox.pods import PodNews, Pods, digest
+from sandbox.store import Store
 
 SILENCE = 25.0
 """Seconds without a word from an idle agent after which it counts as gone."""
@@ -56,89 +53,36 @@ class Server:
         address = f"http://{record.address}:{record.port}"
         about = Controller(record.uuid, address, record.agent_image, record.charm_image)
         self.pods = Pods(client, about, self.token)
-        self.home = controller.home()
-        self.models: dict[str, Model] = {}
-        self.saved: dict[str, bytes] = {}
+        self.store = Store(controller.home(), f"{record.address}:{record.port}")
+        self.models = self.store.models
         self.contexts: dict[str, HookContext] = {}
+        self.turns: dict[tuple[str, str], object] = {}
         self.seen: dict[tuple[str, str], float] = {}
-        self.dirty: set[str] = set()
+        self.dirty = set(self.models)
         self.synced: dict[str, Any] = {}
         self.news = asyncio.Condition()
-        self.ending: dict[str, bool] = {}
         self.troubles: dict[str, str] = {}
-        for folder in ("models", "charms", "log", "resources"):
-            (self.home / folder).mkdir(mode=0o700, exist_ok=True)
-        for path in sorted((self.home / "models").glob("*.json")):
-            self.adopt(Model.from_json(path.read_bytes()))
-        for path in (self.home / "models").glob("*.ending"):
-            self.ending[path.stem] = path.read_text() == "destroy-storage"
-
-    # --- models ---------------------------------------------------------------------------------
-
-    def adopt(self, model: Model) -> None:
-        """Take a model in: give it its log and its address, and let its pods be looked at."""
-        path = self.home / "log" / f"{model.uuid}.log"
-        handler = logging.handlers.RotatingFileHandler(path, maxBytes=32 << 20, backupCount=1)
-        path.chmod(0o600)
-        handler.setFormatter(logging.Formatter("%(message)s"))
-        log = logging.Logger(model.uuid)
-        log.addHandler(handler)
-
-        def write_log(entity: str, level: str, module: str, text: str) -> None:
-            line = {"at": time.time(), "entity": entity, "level": level}
-            log.info(json.dumps({**line, "module": module, "message": text}))
-
-        model.write_log = write_log
-        model.api_address = f"{self.record.address}:{self.record.port}"
-        self.models[model.uuid] = model
-        self.dirty.add(model.uuid)
-        for unit in model.units():
-            self.seen[model.uuid, unit.name] = time.monotonic()
-
-    def by_name(self, name: str) -> Model:
-        """Return a model by its name, with or without its owner; raises ModelError."""
-        short = name.removeprefix("admin/")
-        for model in self.models.values():
-            if model.name == short:
-                return model
-        raise ModelError(f"model {views.CONTROLLER}:{name} not found")
-
-    def add(self, name: str, settings: dict[str, str]) -> Model:
-        """Add a model; raises ModelError when there is one of that name."""
-        if any(model.name == name for model in self.models.values()):
-            raise ModelError(f"model admin/{name} already exists (already exists)")
-        if self.pods.taken(name):
-            raise ModelError(f'namespace "{name}" already exists: choose another name')
-        model = Model(name, str(uuid.uuid4()), time.time(), settings=settings)
-        self.adopt(model)
-        return model
-
-    def destroy(
-        self, model: Model, destroy_storage: bool, release_storage: bool, force: bool
-    ) -> None:
-        """Begin the end of a model: its applications go first, unless by force."""
-        if not (destroy_storage or release_storage) and model.storage:
-            raise ModelError(
-                f'cannot destroy model "{model.name}": the model has persistent storage '
-                "remaining: use --destroy-storage or --release-storage"
-            )
-        self.ending[model.uuid] = destroy_storage
-        mark = self.home / "models" / f"{model.uuid}.ending"
-        mark.write_text("destroy-storage" if destroy_storage else "release-storage")
-        for name in list(model.applications):
-            if name in model.applications:
-                model.remove_application(name, destroy_storage=destroy_storage, force=force)
 
     async def changed(self, model: Model) -> None:
         """Put a model on disk and wake everyone who waits for something new."""
-        data = model.to_json()
-        if self.saved.get(model.uuid) == data or model.uuid not in self.models:
-            return
-        controller.write(self.home / "models" / f"{model.uuid}.json", data)
-        self.saved[model.uuid] = data
-        self.dirty.add(model.uuid)
+        if self.store.save(model):
+            self.dirty.add(model.uuid)
+            await self.wake()
+
+    async def wake(self) -> None:
+        """Let everyone who waits look again."""
         async with self.news:
             self.news.notify_all()
+
+    async def until(self, done: Callable[[], bool], seconds: float) -> None:
+        """Wait until something holds, or some seconds; time alone may make it hold."""
+        end = time.monotonic() + seconds
+        while not done() and (left := end - time.monotonic()) > 0:
+            async with self.news:
+                try:
+                    await asyncio.wait_for(self.news.wait(), min(left, 1.0))
+                except TimeoutError:
+                    continue
 
     # --- the agents -----------------------------------------------------------------------------
 
@@ -199,6 +143,11 @@ class Server:
         path = model.applications[unit.application].charm.path
         return JSONResponse({"charm": path.stem})
 
+    def context(self, model: Model, unit: str, key: str) -> HookContext | None:
+        """Return the hook that a unit is running, None when it is not that one."""
+        found = self.contexts.get(key)
+        return found if found and found.model is model and found.unit.name == unit else None
+
     def drop_contexts(self, model: Model, unit: str) -> None:
         """Forget the hooks that a unit was running: their writes are gone, they are told again."""
         for key, context in list(self.contexts.items()):
@@ -208,20 +157,18 @@ class Server:
     async def next(self, request: Request) -> Response:
         """Give a unit what it runs next, waiting some seconds for it; {} when there is nothing."""
         model, name = self.caller(request)
-        end = time.monotonic() + float(request.query_params["wait"])
-        while True:
-            if not self.unit(model, name).up:
-                return JSONResponse({"lost": True})
-            event = model.next_event(name)
-            if event:
-                break
-            try:
-                async with self.news:
-                    left = end - time.monotonic()
-                    await asyncio.wait_for(self.news.wait(), max(min(left, 1.0), 0.001))
-            except TimeoutError:
-                if end - time.monotonic() <= 0:
-                    return JSONResponse({})
+        turn = self.turns[model.uuid, name] = object()  # an agent that is gone may wait here still
+
+        def due() -> bool:
+            mine = self.turns[model.uuid, name] is turn and self.unit(model, name).up
+            return not mine or model.next_event(name) is not None
+
+        await self.until(due, float(request.query_params["wait"]))
+        if not self.unit(model, name).up:
+            return JSONResponse({"lost": True})
+        event = model.next_event(name)
+        if event is None or self.turns[model.uuid, name] is not turn:
+            return JSONResponse({})
         self.drop_contexts(model, name)
         context = HookContext(model, name, event)
         key = context.environment["JUJU_CONTEXT_ID"]
@@ -241,8 +188,8 @@ class Server:
         """Run one hook tool in its hook's context."""
         model, name = self.caller(request)
         body = await request.json()
-        context = self.contexts.get(body["context"])
-        if context is None or context.unit.name != name or context.model is not model:
+        context = self.context(model, name, body["context"])
+        if context is None:
             return JSONResponse({"code": 1, "stdout": "", "stderr": "ERROR hook context gone\n"})
         result = context.run(body["argv"], body["stdin"])
         return JSONResponse(
@@ -253,8 +200,9 @@ class Server:
         """End a hook: keep or drop what it wrote; one that was dropped before is told again."""
         model, name = self.caller(request)
         body = await request.json()
-        context = self.contexts.pop(body["context"], None)
-        if context is not None and context.unit.name == name and context.model is model:
+        context = self.context(model, name, body["context"])
+        if context is not None:
+            del self.contexts[body["context"]]
             context.finish(body["code"], body["stdout"], body["stderr"])
             await self.changed(model)
         return JSONResponse({})
@@ -326,31 +274,33 @@ class Server:
     async def add_model(self, request: Request) -> Response:
         """Add a model."""
         body = await request.json()
-        model = self.add(body["name"], body["settings"])
+        if await asyncio.to_thread(self.pods.taken, body["name"]):
+            taken = [model.name for model in self.models.values()]
+            if body["name"] not in taken:
+                raise ModelError(f'namespace "{body["name"]}" is there: choose another name')
+        model = self.store.add(body["name"], body["settings"])
         await self.changed(model)
         return JSONResponse(model.uuid)
 
     async def read(self, request: Request) -> Response:
         """Return a view of a model."""
-        model = self.by_name(request.path_params["model"])
+        model = self.store.by_name(request.path_params["model"])
         view = views.VIEWS[request.path_params["verb"]]
         return JSONResponse(view(model, **request.query_params))
 
     async def act(self, request: Request) -> Response:
         """Do one verb to a model and return what it says."""
-        model = self.by_name(request.path_params["model"])
+        model = self.store.by_name(request.path_params["model"])
         body = await request.json()
         verb = request.path_params["verb"]
-        if verb == "destroy":
-            answer = self.destroy(model, **body)
-        else:
-            answer = verbs.VERBS[verb](model, **body)
+        do = self.store.end if verb == "destroy" else verbs.VERBS[verb]
+        answer = do(model, **body)
         await self.changed(model)
         return JSONResponse(answer)
 
     async def task(self, request: Request) -> Response:
         """Return a task, waiting some seconds for its end or for more of its log."""
-        model = self.by_name(request.path_params["model"])
+        model = self.store.by_name(request.path_params["model"])
         task = model.tasks.get(request.path_params["task"])
         if task is None:
             raise ModelError(f'task "{request.path_params["task"]}" not found')
@@ -361,16 +311,6 @@ class Server:
 
         await self.until(news, float(request.query_params["wait"]))
         return JSONResponse(views.show_task(task))
-
-    async def until(self, done: Callable[[], bool], seconds: float) -> None:
-        """Wait until something holds, or some seconds."""
-        end = time.monotonic() + seconds
-        while not done() and (left := end - time.monotonic()) > 0:
-            async with self.news:
-                try:
-                    await asyncio.wait_for(self.news.wait(), min(left, 1.0))
-                except TimeoutError:
-                    continue
 
     # --- what goes on by itself -----------------------------------------------------------------
 
@@ -387,8 +327,7 @@ class Server:
                         unit.down_since = time.time() - (now - seen)
                 model.tick(time.time())
                 await self.changed(model)
-            async with self.news:
-                self.news.notify_all()
+            await self.wake()
 
     async def keep_pods(self) -> None:
         """Write to Kubernetes what the models want there."""
@@ -420,14 +359,12 @@ class Server:
                 if app and (app.address, app.provider_id) != (address, service):
                     model.service_up(name, address, service)
             await self.changed(model)
-        if model.uuid in self.ending and not model.applications:
-            gone = await asyncio.to_thread(self.pods.remove, model, self.ending[model.uuid])
-            if gone:
-                del self.models[model.uuid], self.ending[model.uuid], self.synced[model.uuid]
-                for path in (self.home / "models").glob(f"{model.uuid}.*"):
-                    path.unlink()
-                async with self.news:
-                    self.news.notify_all()
+        if model.uuid in self.store.ending and not model.applications:
+            destroy_storage = self.store.ending[model.uuid]
+            if await asyncio.to_thread(self.pods.remove, model, destroy_storage):
+                self.store.forget(model)
+                self.synced.pop(model.uuid, None)
+                await self.wake()
             else:
                 await asyncio.sleep(0.5)
                 self.dirty.add(model.uuid)
@@ -443,13 +380,11 @@ class Server:
 
     def on_pod(self, news: PodNews) -> None:
         """Take in what Kubernetes says of a pod."""
-        model = next((m for m in self.models.values() if m.name == news.namespace), None)
-        number = news.name.rpartition("-")[2]
         try:
-            unit = model.find(f"{news.application}/{number}") if model else None
+            model = self.store.by_name(news.namespace)
+            unit = model.find(f"{news.application}/{news.name.rpartition('-')[2]}")
         except ModelError:
-            return
-        if model is None or unit is None:
+            self.troubles.pop(news.uid, None)
             return
         if news.gone:
             self.troubles.pop(news.uid, None)
@@ -545,6 +480,10 @@ def guarded(handler: Callable[[Request], Awaitable[Response]]) -> Callable[..., 
             return PlainTextResponse("permission denied", 403)
         except (ModelError, LookupError) as error:
             return PlainTextResponse(str(error), 409)
+        except Exception:
+            traceback.print_exc()
+            log = controller.home() / "controller.log"
+            return PlainTextResponse(f"this is a defect of the sandbox: see {log}", 500)
 
     return answer
 

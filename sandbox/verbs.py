@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -31,8 +30,7 @@ def deploy(
     missing = read.missing_images(resources)
     if missing and complete:
         raise ModelError(f"local charm missing OCI images for: {', '.join(missing)}")
-    kept = keep_files(read, resources)
-    model.deploy(name or read.name, read, resources=kept, **given)
+    model.deploy(name or read.name, read, resources=resources, **given)
     return {"application": name or read.name, "charm": read.name, "revision": read.revision}
 
 
@@ -55,35 +53,16 @@ def local_charm(model: Model, path: str) -> Charm:
     return read.model_copy(update={"path": kept, "revision": revision})
 
 
-def keep_files(charm: Charm, resources: Mapping[str, str]) -> dict[str, str]:
-    """Return the resources with each file among them copied to where the controller keeps them."""
-    kept = dict(resources)
-    for name, value in resources.items():
-        spec = charm.resources.get(name)
-        if spec and spec.type == "file":
-            content = Path(value).read_bytes()
-            file = controller.home() / "resources" / hashlib.sha256(content).hexdigest()[:16]
-            file.write_bytes(content)
-            kept[name] = str(file)
-    return kept
-
-
 def refresh(model: Model, name: str, charm: str, resources: Mapping[str, str], **more: Any) -> int:
     """Give an application another charm, or resources alone; return the charm's revision."""
     application = model.application(name)
     read = local_charm(model, charm) if charm else application.charm
-    model.refresh(name, read, keep_files(read, resources))
+    model.refresh(name, read, resources)
     if more.get("config"):
         model.set_config(name, more["config"])
     if more.get("trust"):
         model.set_trust(name, True)
     return read.revision
-
-
-def attach_resource(model: Model, name: str, resource: str, value: str) -> None:
-    """Give an application another image or file."""
-    kept = keep_files(model.application(name).charm, {resource: value})
-    model.attach_resource(name, resource, kept[resource])
 
 
 def add_unit(model: Model, name: str, number: int) -> None:
@@ -169,7 +148,7 @@ def command_line(words: Sequence[str]) -> str:
 VERBS: dict[str, Callable[..., Any]] = {
     "deploy": deploy,
     "refresh": refresh,
-    "attach-resource": attach_resource,
+    "attach-resource": Model.attach_resource,
     "add-unit": add_unit,
     "remove-unit": Model.remove_unit,
     "scale": scale,

@@ -94,13 +94,18 @@ def test_parameters_nest_and_are_yaml() -> None:
     assert cli.parameters(["n=1"], {}, plain=True) == {"n": "1"}
 
 
-def test_a_resource_that_is_a_file_is_named_by_its_whole_path(tmp_path: Path) -> None:
+def test_a_resource_that_is_a_file_is_kept_for_the_controller(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KATONIC_STATE", str(tmp_path / "state"))
+    (tmp_path / "state/resources").mkdir(parents=True)
     note = tmp_path / "note.txt"
-    note.write_text("")
-    assert cli.resources_of([f"note={note}", "image=quay.io/x:1"]) == {
-        "note": str(note),
-        "image": "quay.io/x:1",
-    }
+    note.write_text("a text")
+    found = cli.resources_of([f"note={note}", "image=quay.io/x:1"])
+    assert found["image"] == "quay.io/x:1"
+    assert Path(found["note"]).read_text() == "a text"
+    assert cli.resources_of([f"note={note}"])["note"] == found["note"]
+    assert Path(found["note"]).stat().st_mode & 0o077 == 0
 
 
 def test_config_of_a_file_may_name_its_application(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ def test_a_service_has_the_ports_of_all_units_or_jujus_placeholder() -> None:
     ("tags", "placed"),
     [
         ("node.os=lin|win", {"nodeAffinity": [("os", "In", ["lin", "win"])]}),
-        ("^neg=n|m", {"nodeAffinity": [("neg", "NotIn", ["n", "m"])]}),
+        ("^neg=n|m", {"nodeAffinity": [("neg", "NotIn", ["n", "m"])]}),  # codespell:ignore
         (
             "anti-pod.app=aff,anti-pod.topology-key=kubernetes.io/hostname",
             {"podAntiAffinity": [("app", "In", ["aff"])]},
