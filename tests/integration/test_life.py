@@ -145,14 +145,15 @@ def test_a_rotated_key_replaces_the_old_one(platform, client):
 
 
 def test_a_rotated_admin_password_replaces_the_old_one(platform):
-    before = platform.juju.run("keycloak/0", "get-admin-password").results["password"]
+    given = platform.juju.run("keycloak/0", "get-admin-password").results
+    name, before = given["username"], given["password"]
     platform.juju.run("keycloak/0", "rotate-password")
     platform.settle("keycloak")
     after = platform.juju.run("keycloak/0", "get-admin-password").results["password"]
     assert after != before
 
     def login(password: str) -> int:
-        body = f"grant_type=password&client_id=admin-cli&username=admin&password={password}"
+        body = f"grant_type=password&client_id=admin-cli&username={name}&password={password}"
         url = platform.url("keycloak", 8080) + "/realms/master/protocol/openid-connect/token"
         try:
             with urllib.request.urlopen(url, body.encode(), timeout=20) as answer:
@@ -222,7 +223,7 @@ def test_a_deleted_pod_comes_back_with_all_it_had(platform, client, application)
     platform.kubectl("delete", "pod", f"{application}-0", "--wait=true")
     platform.settle(timeout=300)
     assert (application,) in eventually(lambda: query(where, "select pod from deaths"))
-    assert experiments(platform) is not None
+    assert eventually(lambda: experiments(platform))
 
 
 @pytest.mark.parametrize("application", sorted(APPLICATIONS))
@@ -237,7 +238,7 @@ def test_a_killed_workload_is_started_again(platform, application):
 
     assert eventually(restarted)
     platform.settle()
-    assert eventually(lambda: experiments(platform) is not None)
+    assert eventually(lambda: experiments(platform))
 
 
 def services(platform: Platform, application: str, container: str) -> str:
@@ -258,7 +259,7 @@ def test_a_failing_hook_is_retried_and_what_it_wrote_is_not_seen(platform, clien
     unit = platform.juju.cli("show-unit", "postgresql/0", "--format", "json")
     assert "written-before-failing" not in unit
     platform.juju.config(client, {"fail": False})
-    platform.settle(client, timeout=120)
+    platform.juju.wait(lambda it: jubilant.all_active(it, client), timeout=120)
 
 
 def test_kubernetes_refusal_says_which_trust_to_give_and_heals(platform, client):
