@@ -126,10 +126,13 @@ def ensure(progress: Callable[[str], None]) -> Record:
             return record
         from sandbox import cluster, images
 
-        started = cluster.start(progress)
-        built = images.build(["agent", "charm-base"], progress)
-        if started.local:
-            cluster.load_images([image.tar for image in built.values()])
+        try:
+            started = cluster.start(progress)
+            built = images.build(["agent", "charm-base"], progress)
+            if started.local:
+                cluster.load_images([image.tar for image in built.values()])
+        except (cluster.ClusterError, images.ImageError) as error:
+            raise ControllerError(str(error)) from None
         stop(record)
         record.sources, record.address = now, started.host_address
         record.kubeconfig, record.kubectl = str(started.kubeconfig), str(started.kubectl)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import cli
+from sandbox import cli, commands
 
 
 def parsed(line: str) -> argparse.Namespace:
@@ -65,33 +65,33 @@ def test_what_follows_two_dashes_is_the_command() -> None:
 
 
 def test_durations_are_gos() -> None:
-    assert cli.seconds("1h30m") == 5400
-    assert cli.seconds("1.5s") == 1.5
-    with pytest.raises(cli.UsageError, match="invalid duration"):
-        cli.seconds("90")
+    assert commands.seconds("1h30m") == 5400
+    assert commands.seconds("1.5s") == 1.5
+    with pytest.raises(commands.UsageError, match="invalid duration"):
+        commands.seconds("90")
 
 
 def test_wrong_constraints_are_refused_in_jujus_words() -> None:
-    assert cli.constraints_of(["mem=1G tags=a=b,c=d", "cpu-power=250"]) == {
+    assert commands.constraints_of(["mem=1G tags=a=b,c=d", "cpu-power=250"]) == {
         "mem": "1G",
         "tags": "a=b,c=d",
         "cpu-power": "250",
     }
-    with pytest.raises(cli.UsageError, match='unknown constraint "foo"'):
-        cli.constraints_of(["foo=1"])
-    with pytest.raises(cli.UsageError, match='bad "mem" constraint: must be'):
-        cli.constraints_of(["mem=abc"])
+    with pytest.raises(commands.UsageError, match='unknown constraint "foo"'):
+        commands.constraints_of(["foo=1"])
+    with pytest.raises(commands.UsageError, match='bad "mem" constraint: must be'):
+        commands.constraints_of(["mem=abc"])
 
 
 def test_parameters_nest_and_are_yaml() -> None:
     words = ["obj.a.b=1", "list=[1, 2]", "word=x"]
-    assert cli.parameters(words, {"z": 1}, plain=False) == {
+    assert commands.parameters(words, {"z": 1}, plain=False) == {
         "z": 1,
         "obj": {"a": {"b": 1}},
         "list": [1, 2],
         "word": "x",
     }
-    assert cli.parameters(["n=1"], {}, plain=True) == {"n": "1"}
+    assert commands.parameters(["n=1"], {}, plain=True) == {"n": "1"}
 
 
 def test_a_resource_that_is_a_file_is_kept_for_the_controller(
@@ -101,20 +101,20 @@ def test_a_resource_that_is_a_file_is_kept_for_the_controller(
     (tmp_path / "state/resources").mkdir(parents=True)
     note = tmp_path / "note.txt"
     note.write_text("a text")
-    found = cli.resources_of([f"note={note}", "image=quay.io/x:1"])
+    found = commands.resources_of([f"note={note}", "image=quay.io/x:1"])
     assert found["image"] == "quay.io/x:1"
     assert Path(found["note"]).read_text() == "a text"
-    assert cli.resources_of([f"note={note}"])["note"] == found["note"]
+    assert commands.resources_of([f"note={note}"])["note"] == found["note"]
     assert Path(found["note"]).stat().st_mode & 0o077 == 0
 
 
 def test_config_of_a_file_may_name_its_application(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("app: {k: v, n: 1}\n")
-    assert cli.options_of([str(tmp_path / "a.yaml"), "k=w"]) == {"k": "w", "n": 1}
+    assert commands.options_of([str(tmp_path / "a.yaml"), "k=w"]) == {"k": "w", "n": 1}
 
 
 def test_a_task_reads_as_juju_prints_it() -> None:
     done = {"id": "7", "status": "completed", "results": {"return-code": 0, "out": "1"}}
-    assert cli.action_text(done) == "out: '1'\n\n"
+    assert commands.action_text(done) == "out: '1'\n\n"
     failed = {"id": "15", "status": "failed", "message": "it went wrong", "results": {}}
-    assert cli.action_text(failed) == "Action id 15 failed: it went wrong\n"
+    assert commands.action_text(failed) == "Action id 15 failed: it went wrong\n"
