@@ -44,7 +44,7 @@ from ops.model import _ModelBackend
 from sandbox import events
 from sandbox.events import Event
 from sandbox.hooktools import HookContext
-from sandbox.model import Model
+from sandbox.model import Model, Unit
 
 ACTIVE = ops.pebble.ServiceStatus.ACTIVE
 INACTIVE = ops.pebble.ServiceStatus.INACTIVE
@@ -277,9 +277,9 @@ class Simulation:
     """A model whose units live in this process.
 
     `worlds` makes the World of each application, by the name of its charm. Nothing happens by
-    itself: `steps` tells what may happen next, `settle` lets it happen, in an order that `seed`
-    decides, until nothing more can. `crashes` is how often, between 0 and 1, a dispatch dies when
-    the charm has done all that it does.
+    itself: `steps` tells what may happen to a unit, `settle` lets it happen, in an order that
+    `seed` decides, until nothing more can. `crashes` is how often, between 0 and 1, a dispatch
+    dies when the charm has done all that it does.
     """
 
     directory: Path
@@ -308,30 +308,21 @@ class Simulation:
             self._opener.add_handler(handler)
         self._count = 0
 
-    def steps(self) -> list[tuple[str, Callable[[], None]]]:
-        """Return everything that may happen next: what it is, and a call that does it."""
-        found: list[tuple[str, Callable[[], None]]] = []
-
-        def add(what: str, call: Callable[..., None], *args: Any) -> None:
-            found.append((what, lambda: call(*args)))
-
-        for application in self.model.applications.values():
-            for unit in application.units.values():
-                if not unit.up:
-                    add("pod up", self.pod_up, unit.name)
-                    continue
-                for event in events.due(self.model, unit, self.now):
-                    add(events.hook_name(event), self.run, unit.name, event)
-                stores = [s for s in self.model.storage.values() if s.unit == unit.name]
-                if not all(storage.attached for storage in stores):
-                    add("storage", self.model.storage_ready, unit.name)
-                for name, pebble in self.pods[unit.name].items():
-                    if not pebble.connected:
-                        add("pebble", self.pebble_up, unit.name, name)
-                    for service in sorted(pebble.starting):
-                        add("service up", pebble.starting.discard, service)
-                    for service, key in pebble.notifiers().items():
-                        add("notice", self.notify, unit.name, name, service, key)
+    def steps(self, unit: Unit) -> list[Callable[[], None]]:
+        """Return calls that do what may happen next to a unit, one of them each."""
+        do = functools.partial
+        if not unit.up:
+            return [do(self.pod_up, unit.name)]
+        due = events.due(self.model, unit, self.now)
+        found: list[Callable[[], None]] = [do(self.run, unit.name, event) for event in due]
+        if not all(self.model.storage[name].attached for name in unit.storage):
+            found.append(do(self.model.storage_ready, unit.name))
+        for name, pebble in self.pods[unit.name].items():
+            if not pebble.connected:
+                found.append(do(self.pebble_up, unit.name, name))
+            found += [do(pebble.starting.discard, service) for service in sorted(pebble.starting)]
+            notices = pebble.notifiers().items()
+            found += [do(self.notify, unit.name, name, service, key) for service, key in notices]
         return found
 
     def settle(self, limit: int = 5000) -> int:
@@ -347,9 +338,12 @@ class Simulation:
 
     def step(self) -> bool:
         """Let one thing happen, or time pass until something can; False when nothing will."""
-        if steps := self.steps():
-            self.random.choice(steps)[1]()
-            return True
+        units = list(self.model.units())
+        self.random.shuffle(units)
+        for unit in units:
+            if steps := self.steps(unit):
+                self.random.choice(steps)()
+                return True
         failed = [u.retry_at for u in self.model.units() if u.failed and u.retry_at is not None]
         self.now = max([self.now, *failed])
         return bool(failed)

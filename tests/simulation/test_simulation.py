@@ -17,14 +17,14 @@ sys.path.insert(0, str(Path(__file__).parent))
 import platform_in_process as platform
 
 RUNS = 200
-ROTATIONS = 40
+ROTATIONS = 30
 FAULTS = 6
 """How many faults a run has at most, and it ends after the last of them."""
 
 
 @pytest.fixture(autouse=True)
 def _rubbish_that_waits() -> Iterator[None]:
-    """Each dispatch leaves classes behind; to look for them at leisure saves a fifth of the time."""
+    """Each dispatch leaves classes behind; to look for them less saves a fifth of the time."""
     before = gc.get_threshold()
     gc.set_threshold(100_000, 20, 100)
     yield
