@@ -342,14 +342,14 @@ class HookContext:
         }
         if wanted := {name: value for name, value in asked.items() if name in call.flags}:
             return wanted if len(wanted) > 1 else next(iter(wanted.values()))
+        card = f'placeholder for "{self.unit.name}" cloud container'
+        address = {"hostname": bind, "value": bind, "cidr": "0.0.0.0/0"}
+        interface = {"mac-address": "", "interface-name": card, "addresses": [address]}
+        if call.flags.get("format") != "json":  # the names of old, beside the new ones
+            address["address"] = bind
+            interface |= {"macaddress": "", "interfacename": card}
         return {
-            "bind-addresses": [
-                {
-                    "mac-address": "",
-                    "interface-name": f'placeholder for "{self.unit.name}" cloud container',
-                    "addresses": [{"hostname": bind, "value": bind, "cidr": "0.0.0.0/0"}],
-                }
-            ],
+            "bind-addresses": [interface],
             "egress-subnets": [f"{ingress}/32"],
             "ingress-addresses": [ingress],
         }

@@ -70,6 +70,14 @@ from sandbox.hooktools import HookContext
             'cloud container","addresses":[{"hostname":"10.1.0.9","value":"10.1.0.9","cidr":'
             '"0.0.0.0/0"}]}],"egress-subnets":["10.0.0.2/32"],"ingress-addresses":["10.0.0.2"]}',
         ),
+        (
+            "network-get req",
+            "bind-addresses:\n- mac-address: ''\n  interface-name: placeholder for \"b/0\" cloud "
+            "container\n  addresses:\n  - hostname: 10.1.0.9\n    value: 10.1.0.9\n"
+            "    cidr: 0.0.0.0/0\n    address: 10.1.0.9\n  macaddress: ''\n"
+            '  interfacename: placeholder for "b/0" cloud container\n'
+            "egress-subnets:\n- 10.0.0.2/32\ningress-addresses:\n- 10.0.0.2",
+        ),
         ("unit-get public-address", "10.0.0.2"),
         ("juju-log -l DEBUG hi", ""),
         ("application-version-set -- 9.9", ""),
