@@ -98,19 +98,21 @@ def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("state")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KATONIC_STATE", str(folder))
-        controller.ensure(lambda text: print(text, file=sys.stderr))
+        record = controller.ensure(lambda text: print(text, file=sys.stderr))
         yield folder
+        juju = jubilant.Juju(cli_binary=str(ROOT / "sandbox/juju"))
+        for left in controller.request(record, "GET", "/models"):
+            juju.destroy_model(left["short-name"], destroy_storage=True, force=True)
         controller.stop()
 
 
 @pytest.fixture(scope="module")
-def lab(state: Path) -> Iterator[Lab]:
+def lab(state: Path) -> Lab:
     record = controller.read_record()
     assert record
     juju = jubilant.Juju(cli_binary=str(ROOT / "sandbox/juju"))
     juju.add_model(f"probe-{os.getpid()}-{time.monotonic_ns() % 10000}")
-    yield Lab(juju, record.charm_image)
-    juju.destroy_model(str(juju.model), destroy_storage=True, force=True)
+    return Lab(juju, record.charm_image)
 
 
 @pytest.fixture(scope="module")
