@@ -52,7 +52,7 @@ def fault(simulation: Simulation) -> str:
         model.scale(application.name, random.randint(0, 3))
     elif kind == "outage" and isinstance(world, platform.Played):
         world.refusals = random.randint(1, 5)
-    elif kind == "container restarted" and unit.connected:
+    elif kind == "container restarted" and unit.connected and unit.name in simulation.pods:
         simulation.restart_container(unit.name, random.choice(unit.connected))
     elif kind == "charm restarted" and unit.up:
         simulation.restart_charm(unit.name)
@@ -114,10 +114,19 @@ def _restored(simulation: Simulation, scales: Mapping[str, int]) -> bool:
     return bool(other)
 
 
+NAMES = {"access-key", "endpoints", "generations", "username"}
+"""What a secret holds beside what is secret."""
+
+
 def in_the_open(simulation: Simulation, found: Mapping[str, str]) -> str:
     """Return where the value of a secret can be read that is not the secret itself, or ""."""
     contents = [it.revisions[it.latest].content for it in simulation.model.secrets.values()]
-    values = {value for it in contents for value in it.values() if len(value) > 15}
+    values = {
+        value
+        for content in contents
+        for key, value in content.items()
+        if key not in NAMES and len(value) > 15
+    }
     places = {key: it for key, it in found.items() if not key.startswith("secret ")}
     places["debug-log"] = "\n".join(text for *_, text in simulation.log)
     return ", ".join(k for k, it in places.items() if any(value in it for value in values))
