@@ -60,6 +60,7 @@ def plan(state: State) -> Plan:
         behind_gateway=state.ingress is not None,
         connections=state.options.database_connections,
         bootstrap=state.logins.bootstrap,
+        java=state.options.java_options,
     )
     clients = state.clients
     sync = Effect("sync the realm", admin.sync, [state.logins, wanted, [*clients.values()]])

@@ -53,12 +53,14 @@ class Server:
         behind_gateway: Whether that is the URL of a gateway, not of the service.
         connections: The most connections to the database.
         bootstrap: The secret of the client BOOTSTRAP.
+        java: More options for Java.
     """
 
     url: str
     behind_gateway: bool
     connections: int
     bootstrap: str
+    java: str
 
 
 def container(server: Server, database: postgresql_client.Provider, key: str) -> Container:
@@ -79,7 +81,7 @@ def container(server: Server, database: postgresql_client.Provider, key: str) ->
         services={
             "keycloak": Service(
                 command=f"bash -c '. {_SCRIPT}' {_KC} start --optimized",
-                environment={**settings, **gateway},
+                environment={**settings, **gateway, "JAVA_OPTS_APPEND": server.java},
                 secrets=password,
                 ready=f"http://localhost:{MANAGEMENT}/health/ready",
                 kill_delay=30,

@@ -35,6 +35,13 @@ class Options(Config):
     token_lifetime: Minutes
     login_failures: Annotated[int, msgspec.Meta(ge=0, le=1000, description="0 to 1000")]
     database_connections: Annotated[int, msgspec.Meta(ge=5, le=1000, description="5 to 1000")]
+    java_options: Annotated[
+        str,
+        msgspec.Meta(
+            pattern=r"^(-[\w:+=.,/-]+( +|$))*$",
+            description="words that begin with a hyphen, without quotes",
+        ),
+    ]
 
 
 @dataclass(frozen=True)

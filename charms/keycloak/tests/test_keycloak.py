@@ -128,6 +128,13 @@ def test_a_realm_that_cannot_be_is_refused_by_name(name):
         options(realm=name)
 
 
+@pytest.mark.parametrize("text", ["Xmx1g", "-Da='b'", "-Xmx1g; rm", "$(id)"])
+def test_java_options_that_a_shell_would_read_are_refused(text):
+    with pytest.raises(wire.WrongValueError, match=r"java-options=.*allowed: words that begin"):
+        options(java_options=text)
+    assert options(java_options="-XX:TieredStopAtLevel=1 -Dx.y=a/b").java_options
+
+
 def test_no_login_failures_is_no_lock():
     assert wanted(login_failures=0).settings["bruteForceProtected"] is False
     assert wanted(login_failures=3).settings["failureFactor"] == 3
