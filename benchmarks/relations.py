@@ -90,7 +90,8 @@ def forget() -> None:
     """Empty what the project's functions remember: on Juju each hook is a process of its own."""
     for it in gc.get_objects():
         if isinstance(it, functools._lru_cache_wrapper):
-            source = inspect.unwrap(it).__code__.co_filename
+            code = getattr(inspect.unwrap(it), "__code__", None)  # what C has made has none
+            source = code.co_filename if code else "/"
             if Path(source).is_relative_to(ROOT) and ".venv" not in source:
                 it.cache_clear()
 
