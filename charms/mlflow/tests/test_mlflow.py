@@ -183,6 +183,18 @@ def test_artifacts_go_below_the_path_that_the_bucket_has():
     assert environment["MLFLOW_ARTIFACTS_DESTINATION"] == "s3://mlflow/teams/one"
 
 
+@pytest.mark.filterwarnings("default")
+def test_the_store_in_the_server_can_make_no_urls_for_clients():
+    mixins = pytest.importorskip("mlflow.store.artifact.artifact_repo")
+    (plugin,) = load("proxied_store")
+    store = plugin.ProxiedArtifactRepository("s3://mlflow/1")
+    for name in ("MultipartUploadMixin", "MultipartDownloadMixin", "PresignedUploadMixin"):
+        assert not isinstance(store, getattr(mixins, name))
+        assert isinstance(store._store, getattr(mixins, name))
+    files = planned().files
+    assert files[f"{FILES}/python/proxied_store.py"] == Path(plugin.__file__).read_text()
+
+
 def test_a_stores_own_authorities_are_trusted():
     pem = "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----"
     chain = (pem, base64.b64encode(pem.encode()).decode())
