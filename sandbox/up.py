@@ -5,6 +5,7 @@ Run again it changes nothing. `--format json` prints one JSON object a line inst
 
 import argparse
 import json
+import socket
 import subprocess
 import sys
 import tempfile
@@ -202,7 +203,7 @@ def wait(screen: Screen | Lines, model: str, timeout: float) -> Mapping[str, Any
         status = json.loads(juju("status", "--model", model, "--format", "json"))
         applications: Mapping[str, Any] = status["applications"]
         screen.status(applications)
-        if applications and all(map(is_settled, applications.values())):
+        if applications and all(is_settled(it) and answers(it) for it in applications.values()):
             return applications
         if time.monotonic() > deadline:
             late = [f"{n}: {_said(it)}" for n, it in applications.items() if not is_settled(it)]
@@ -219,14 +220,31 @@ def is_settled(application: Mapping[str, Any]) -> bool:
     )
 
 
+def answers(application: Mapping[str, Any]) -> bool:
+    """Return whether every port of the application takes connections.
+
+    After a restart of the cluster, a status is what was known before it.
+    """
+    try:
+        for number in ports(application):
+            socket.create_connection((application["address"], number), timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
+def ports(application: Mapping[str, Any]) -> list[int]:
+    """Return the ports that any unit of the application has opened."""
+    opened = {port for it in application["units"].values() for port in it.get("open-ports", [])}
+    return sorted(int(port.partition("/")[0]) for port in opened)
+
+
 def place(name: str, application: Mapping[str, Any], folder: Path | None) -> Place:
     """Return where an application answers, and which of its actions tell a secret."""
-    ports = {port for it in application["units"].values() for port in it.get("open-ports", [])}
-    numbers = sorted(int(port.partition("/")[0]) for port in ports)
     actions = read_charm(folder).actions if folder else {}
     return Place(
         name,
-        [f"{application['address']}:{number}" for number in numbers],
+        [f"{application['address']}:{number}" for number in ports(application)],
         [f"./katonic juju run {name}/leader {it}" for it in actions if it.startswith("get-")],
     )
 
