@@ -86,12 +86,10 @@ class KeycloakCharm(ops.CharmBase):
         self.database = Endpoint(self, "database", postgresql_client.Provider)
         self.ingress = Endpoint(self, "ingress", ingress.Provider)
         self.oauth = Endpoint(self, "oauth", oauth.Requirer)
-        for action, answer in (
-            ("get_admin_password", self._on_get_admin_password),
-            ("rotate_password", self._on_rotate_password),
-            ("rotate_client_secret", self._on_rotate_client_secret),
-        ):
-            framework.observe(self.on[action].action, answer)
+        on, observe = self.on, framework.observe
+        observe(on["get_admin_password"].action, self._on_get_admin_password)
+        observe(on["rotate_password"].action, self._on_rotate_password)
+        observe(on["rotate_client_secret"].action, self._on_rotate_client_secret)
         self.reconciler = Reconciler(self, self.gather, plan)
 
     def gather(self) -> State:
@@ -117,22 +115,22 @@ class KeycloakCharm(ops.CharmBase):
         )
 
     def _client(self, relation: int, asked: oauth.Requirer) -> realm.Client:
-        secret = self.seed.password("oauth", relation)
-        return realm.client(self.oauth.apps[relation], relation, asked, secret)
+        name, secret = self.oauth.apps[relation], self.seed.password("oauth", relation)
+        return realm.client(name, relation, asked, secret)
 
     def _on_get_admin_password(self, event: ops.ActionEvent) -> None:
-        if not self.seed.available:
+        if self.seed.available:
+            password = self.seed.password("administrator")
+            event.set_results({"username": admin.ADMINISTRATOR, "password": password})
+        else:
             event.fail("there is none yet: wait for the leader")
-            return
-        password = self.seed.password("administrator")
-        event.set_results({"username": admin.ADMINISTRATOR, "password": password})
 
     def _on_rotate_password(self, event: ops.ActionEvent) -> None:
-        if not self.unit.is_leader():
+        if self.unit.is_leader():
+            self.seed.rotate("administrator")
+            event.set_results({"rotated": admin.ADMINISTRATOR})
+        else:
             event.fail(f"run it on the leader: juju run {self.app.name}/leader rotate-password")
-            return
-        self.seed.rotate("administrator")
-        event.set_results({"rotated": admin.ADMINISTRATOR})
 
     def _on_rotate_client_secret(self, event: ops.ActionEvent) -> None:
         client, apps = event.params.get("client", ""), self.oauth.apps
@@ -142,8 +140,8 @@ class KeycloakCharm(ops.CharmBase):
         elif not chosen:
             event.fail(f"client={client}: no relation; allowed: {', '.join(apps.values())}")
         else:
-            for relation in chosen:
-                self.seed.rotate("oauth", relation)
+            for it in chosen:
+                self.seed.rotate("oauth", it)
             event.set_results({"rotated": ", ".join(f"{apps[it]}-{it}" for it in chosen)})
 
 
