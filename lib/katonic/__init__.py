@@ -3,7 +3,7 @@
 from katonic.plan import FILES, Container, Effect, File, Invalid, NotYet, Plan, Service, Step
 from katonic.reconciler import Reconciler, load_config, service_host
 from katonic.relations import Endpoint
-from katonic.secrets import Seed, StoredSecret
+from katonic.secrets import Seed, StoredSecret, given
 from katonic.wire import Config, Databag, Secret
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "Service",
     "Step",
     "StoredSecret",
+    "given",
     "load_config",
     "service_host",
 ]

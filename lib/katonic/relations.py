@@ -49,6 +49,10 @@ class Endpoint(Generic[Far]):
         """Return the name of the far application, by relation id."""
         return {relation.id: relation.app.name for relation in self._relations()}
 
+    def named(self, client: str) -> list[int]:
+        """Return the relations of an application or of a relation's id; all of them for ""."""
+        return [it for it, app in self.apps.items() if client in ("", app, str(it))]
+
     def _relations(self) -> list[ops.Relation]:
         return sorted(self._charm.model.relations[self.name], key=lambda it: it.id)
 

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 
 import ops
 
+from katonic.plan import Invalid
+
 _LABEL = "seed"
 
 
@@ -25,6 +27,21 @@ def digest(content: Mapping[str, str]) -> str:
     """Return a short name for a secret's content, by which a change is seen without reading it."""
     text = json.dumps(dict(content), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def given(charm: ops.CharmBase, option: str, uri: str) -> str:
+    """Return what the user's secret that an option names holds under the option's own name.
+
+    Raises:
+        Invalid: The application may not read it, or it has no such key.
+    """
+    try:
+        return handle(charm, uri).get_content(refresh=True)[option]
+    except ops.ModelError:
+        name = charm.app.name
+        raise Invalid(f"config {option}={uri}: run: juju grant-secret {uri} {name}") from None
+    except KeyError:
+        raise Invalid(f"config {option}={uri}: the secret has no key {option}") from None
 
 
 class StoredSecret:

@@ -134,7 +134,7 @@ class KeycloakCharm(ops.CharmBase):
 
     def _on_rotate_client_secret(self, event: ops.ActionEvent) -> None:
         client, apps = event.params.get("client", ""), self.oauth.apps
-        chosen = [it for it, app in apps.items() if client in ("", app, str(it))]
+        chosen = self.oauth.named(client)
         if not self.unit.is_leader():
             event.fail(f"run on the leader: juju run {self.app.name}/leader rotate-client-secret")
         elif not chosen:

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import msgspec
 import objectstore
 import ops
-from objectstore import Secrets
+from objectstore import Options, Secrets
 
 from interfaces import ingress
-from interfaces.s3 import Keys, Requirer
+from interfaces.s3 import Requirer
 from katonic import (
-    Config,
     Databag,
     Effect,
     Endpoint,
@@ -22,15 +21,10 @@ from katonic import (
     Reconciler,
     Seed,
     StoredSecret,
+    given,
     load_config,
     service_host,
 )
-
-
-class Options(Config):
-    """The charm's options."""
-
-    versioning: bool
 
 
 @dataclass(frozen=True)
@@ -102,13 +96,14 @@ class MinioCharm(ops.CharmBase):
             Invalid: An option or a relation says what is not allowed.
             NotYet: A secret cannot be read.
         """
-        made, console = self._secrets(), self.ingress.one
+        options, console = load_config(self, Options), self.ingress.one
+        made = self._secrets(options)
         unit = int(self.unit.name.rpartition("/")[2])
         return State(
             unit=unit,
             host=service_host(self),
             gateway=objectstore.gateway(self.app.name, self.model.name, unit),
-            options=load_config(self, Options),
+            options=options,
             console_url=console.url if console else None,
             asked=self.s3.all,
             applications=self.s3.apps,
@@ -116,17 +111,15 @@ class MinioCharm(ops.CharmBase):
             owners=objectstore.owners(made.root) if made and self.s3.all else {},
         )
 
-    def _secrets(self) -> Secrets | None:
-        key = self.encryption_key.value
-        if not self.seed.available or key is None:
-            return None
-        clients = {it: objectstore.keys(it, self.seed.password("s3", it)) for it in self.s3.apps}
-        root = Keys(access_key=f"{self.app.name}-root", secret_key=self.seed.password("root"))
-        return Secrets(root, key, clients)
+    def _secrets(self, options: Options) -> Secrets | None:
+        given_key = options.encryption_key
+        key = given(self, "encryption-key", given_key) if given_key else self.encryption_key.value
+        known = key and self.seed.available
+        return objectstore.made(self.app.name, self.seed, key, self.s3.apps) if known else None
 
     def _on_rotate_key(self, event: ops.ActionEvent) -> None:
         client, apps = event.params.get("client", ""), self.s3.apps
-        chosen = [it for it, app in apps.items() if client in ("", app, str(it))]
+        chosen = self.s3.named(client)
         if not self.unit.is_leader():
             event.fail(f"run it on the leader: juju run {self.app.name}/leader rotate-key")
         elif event.params.get("root", False):
@@ -140,10 +133,14 @@ class MinioCharm(ops.CharmBase):
             event.set_results({"rotated": ", ".join(apps[it] for it in chosen)})
 
     def _on_get_root_key(self, event: ops.ActionEvent) -> None:
-        if made := self._secrets():
-            event.set_results(msgspec.to_builtins(made.root))
-        else:
-            event.fail("the leader has not made it yet: try again")
+        try:
+            if made := self._secrets(load_config(self, Options)):
+                keys = msgspec.to_builtins(made.root)
+                event.set_results({**keys, "encryption-key": made.encryption_key})
+            else:
+                event.fail("the leader has not made it yet: try again")
+        except Invalid as reason:
+            event.fail(str(reason))
 
 
 if __name__ == "__main__":

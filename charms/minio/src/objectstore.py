@@ -12,7 +12,7 @@ from administration import Accounts, Administrator
 
 from interfaces import ingress
 from interfaces.s3 import Keys, Provider, Requirer
-from katonic import FILES, Container, Databag, NotYet, Service, Step
+from katonic import FILES, Config, Container, Databag, NotYet, Seed, Service, Step
 
 PORT, CONSOLE_PORT = 9000, 9001
 _DATA = "/data/minio"
@@ -21,6 +21,13 @@ _NAME = re.compile(r"(?!minio$)[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 
 _POLICY = "katonic."
 """A bucket's policy is called `katonic.<application>.<bucket>`, which says whose it is."""
+
+
+class Options(Config):
+    """The charm's options; `encryption_key` is the URI of a secret."""
+
+    versioning: bool
+    encryption_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +95,13 @@ def gateway(application: str, model: str, unit: int) -> list[Databag]:
 def encryption_key() -> str:
     """Return a new key for what is stored."""
     return base64.b64encode(secrets.token_bytes(32)).decode()
+
+
+def made(application: str, seed: Seed, encryption_key: str, relations: Iterable[int]) -> Secrets:
+    """Return the application's keys, and those of each relation, as the seed has them now."""
+    root = Keys(access_key=f"{application}-root", secret_key=seed.password("root"))
+    clients = {it: keys(it, seed.password("s3", it)) for it in relations}
+    return Secrets(root, encryption_key, clients)
 
 
 def keys(relation: int, secret: str) -> Keys:

@@ -32,7 +32,8 @@ objectstore = sys.modules["objectstore"] = load("objectstore")
 charm = load("charm")
 del sys.modules["administration"], sys.modules["objectstore"]
 
-ROOT_KEYS = charm.Keys(access_key="minio-root", secret_key="root-secret")
+SECRETS_FILE = "charm/container/katonic/minio.env"
+ROOT_KEYS = objectstore.Keys(access_key="minio-root", secret_key="root-secret")
 SECRETS = charm.Secrets(root=ROOT_KEYS, encryption_key="a-key", clients={})
 EMPTY = charm.State(
     unit=0,
@@ -267,6 +268,24 @@ def state(tmp_path):
             )
         },
     )
+
+
+def test_the_users_own_encryption_key_is_taken_when_it_may_be_read(ctx, state):
+    mine = testing.Secret({"encryption-key": "an-older-key"}, id="secret:d2l4mine0k5c7a1b2c3g")
+    given = dataclasses.replace(state, secrets={mine}, config={"encryption-key": mine.id})
+    out = ctx.run(ctx.on.config_changed(), given)
+    with out.get_container("minio").get_filesystem(ctx).joinpath(SECRETS_FILE).open() as file:
+        assert "katonic:an-older-key" in file.read()
+    ctx.run(ctx.on.action("get-root-key"), given)
+    assert ctx.action_results["encryption-key"] == "an-older-key"
+
+
+def test_an_encryption_key_that_may_not_be_read_is_blocked_with_the_command(ctx, state):
+    hidden = dataclasses.replace(state, config={"encryption-key": "secret:d2l4mine0k5c7a1b2c3g"})
+    out = ctx.run(ctx.on.config_changed(), hidden)
+    assert isinstance(out.unit_status, ops.BlockedStatus)
+    assert "juju grant-secret secret:d2l4mine0k5c7a1b2c3g minio" in out.unit_status.message
+    assert not out.get_container("minio").plan.services
 
 
 def keys(state, relation):

@@ -117,7 +117,7 @@ class PostgresqlCharm(ops.CharmBase):
 
     def _on_rotate_password(self, event: ops.ActionEvent) -> None:
         client, apps = event.params.get("client", ""), self.database.apps
-        chosen = [it for it in self.database.all if client in ("", apps[it], str(it))]
+        chosen = [it for it in self.database.named(client) if it in self.database.all]
         if not self.unit.is_leader():
             event.fail(f"run it on the leader: juju run {self.app.name}/leader rotate-password")
             return
