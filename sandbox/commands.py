@@ -90,9 +90,7 @@ def show(value: Any, how: str | None, text: Callable[[], str] | None = None) -> 
     if how == "json":
         print(json.dumps(value, separators=(",", ":")))
     elif how == "yaml" or text is None:
-        import yaml
-
-        print(yaml.safe_dump(value, sort_keys=False, default_flow_style=False), end="")
+        print(tables.as_yaml(value), end="")
     else:
         print(text())
 
@@ -719,11 +717,9 @@ def conclude(
 
 def action_text(task: dict[str, Any]) -> str:
     """Return what `juju run` prints of a task."""
-    import yaml
-
     results = {k: v for k, v in task.get("results", {}).items() if k != "return-code"}
     printed = results.pop("stdout", "") + results.pop("stderr", "")
-    shown = yaml.safe_dump(results, default_flow_style=False) if results else ""
+    shown = tables.as_yaml(dict(sorted(results.items()))) if results else ""
     ended = task["status"] in ("completed", "cancelled")
     head = "" if ended else f"Action id {task['id']} failed: {task.get('message', '')}\n"
     return f"{head}{printed}{shown}" + ("\n" if printed or shown else "")

@@ -129,8 +129,6 @@ def ensure(progress: Callable[[str], None]) -> Record:
         try:
             started = cluster.start(progress)
             built = images.build(["agent", "charm-base"], progress)
-            if started.local:
-                cluster.load_images([image.tar for image in built.values()])
         except (cluster.ClusterError, images.ImageError) as error:
             raise ControllerError(str(error)) from None
         stop(record)

@@ -2,8 +2,8 @@
 
 A charm is run by ops itself; its hook tool calls are answered by the same HookContext that answers
 them in a pod, for only there it is seen which secrets a unit has read. Pebble is ops's own testing
-Pebble. What lies outside (programs, HTTP) is played by a World. These are private parts of ops
-(as ops.testing itself uses them), so the lock file pins it.
+Pebble. What lies outside (programs, HTTP) is played by a World, Kubernetes too. These are private
+parts of ops (as ops.testing itself uses them), so the lock file pins it.
 """
 
 from __future__ import annotations
@@ -33,9 +33,12 @@ from typing import Any
 from unittest import mock
 from urllib.parse import urlsplit
 
+import httpx2
+import lightkube
 import ops
 import ops.testing
 import yaml
+from lightkube.config.models import Cluster, User
 from ops import _main, hookcmds, storage
 from ops._private.harness import _TestingPebbleClient
 from ops.log import JujuLogHandler
@@ -276,15 +279,16 @@ class Failure:
 class Simulation:
     """A model whose units live in this process.
 
-    `worlds` makes the World of each application, by the name of its charm. Nothing happens by
-    itself: `steps` tells what may happen to a unit, `settle` lets it happen, in an order that
-    `seed` decides, until nothing more can. `crashes` is how often, between 0 and 1, a dispatch
-    dies when the charm has done all that it does.
+    `worlds` makes the World of each application, by the name of its charm; `kubernetes` answers
+    what units ask by lightkube. Nothing happens by itself: `steps` tells what may happen to a
+    unit, `settle` lets it happen, in an order that `seed` decides, until nothing more can.
+    `crashes` is how often, between 0 and 1, a dispatch dies when the charm has done all it does.
     """
 
     directory: Path
     seed: int = 0
     worlds: Mapping[str, Callable[[str], World]] = field(default_factory=dict)
+    kubernetes: World | None = None
     crashes: float = 0.0
     now: float = 1_800_000_000.0
     told: list[tuple[str, str]] = field(default_factory=list)
@@ -453,7 +457,7 @@ class Simulation:
 
     @contextlib.contextmanager
     def _answering(self, context: HookContext) -> Iterator[None]:
-        """Answer the charm's hook tools, and its HTTP requests by urllib."""
+        """Answer the charm's hook tools, and its HTTP requests by urllib and lightkube."""
 
         def tool(argv: list[str], *, input: str | None = None, **_: Any) -> Any:  # noqa: A002
             done = context.run(list(argv), input or "")
@@ -461,13 +465,28 @@ class Simulation:
                 raise _CALLED(done.code, list(argv), done.stdout, done.stderr)
             return SimpleNamespace(stdout=done.stdout)
 
+        def ask(_: httpx2.HTTPTransport, request: httpx2.Request) -> httpx2.Response:
+            return self._ask_kubernetes(context.unit.name, request)
+
         self._http.unit = context.unit.name
         processes = SimpleNamespace(run=tool, CalledProcessError=_CALLED)
         with (
             mock.patch.object(hookcmds._utils, "subprocess", processes),
             mock.patch.object(urllib.request, "_opener", self._opener),
+            mock.patch.object(lightkube.KubeConfig, "from_env", return_value=_CLUSTER),
+            mock.patch.object(httpx2.HTTPTransport, "handle_request", ask),
         ):
             yield
+
+    def _ask_kubernetes(self, unit: str, request: httpx2.Request) -> httpx2.Response:
+        if self.kubernetes is None:
+            raise httpx2.ConnectError("there is no Kubernetes", request=request)
+        asked = urllib.request.Request(  # noqa: S310 - nothing is opened
+            str(request.url), request.read(), dict(request.headers), method=request.method
+        )
+        code, body = self.kubernetes.answer(unit, asked)
+        kind = {"Content-Type": "application/json"}
+        return httpx2.Response(code, headers=kind, content=body, request=request)
 
     def respond(self, unit: str, request: urllib.request.Request) -> tuple[int, bytes]:
         """Return what answers a request of a unit; raises URLError when nothing listens."""
@@ -515,5 +534,9 @@ def _process(environment: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
+# Insecure: else each client of a hook reads all of the machine's certificates.
+_CLUSTER = lightkube.KubeConfig.from_one(
+    cluster=Cluster(server="http://kubernetes.default.svc", insecure=True), user=User()
+)
 _CALLED = subprocess.CalledProcessError
 _INTERVAL = "update-status-hook-interval"

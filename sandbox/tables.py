@@ -1,4 +1,4 @@
-"""Juju's tables, for people: columns of text, with colours where a terminal shows them."""
+"""What Juju prints for people: columns of text with colours, and YAML."""
 
 from __future__ import annotations
 
@@ -13,6 +13,21 @@ COLOURS = {
     **dict.fromkeys(("blocked", "error", "lost"), RED),
 }
 STATUS = re.compile(rf"(?<= )({'|'.join(COLOURS)})(?= |$)")
+
+
+def as_yaml(value: Any) -> str:
+    """Return YAML as Go writes it: text of several lines as a block, long lines whole."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        """A dumper of its own, as representers belong to a class."""
+
+    def text(dumper: yaml.SafeDumper, it: str) -> yaml.ScalarNode:
+        style = "|" if "\n" in it else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", it, style=style)
+
+    Dumper.add_representer(str, text)
+    return yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=1 << 30)
 
 
 def table(rows: Sequence[Sequence[Any]], *, colour: bool = False) -> str:

@@ -147,15 +147,11 @@ def up(screen: Screen | Lines, model: str, overlays: Sequence[Path], timeout: fl
     Raises:
         Failure: An application cannot become active, or not within `timeout` seconds.
     """
-    kubernetes = cluster.start(screen.step)
+    cluster.start(screen.step)
     overlay = yaml.safe_load((ROOT / "bundle/overlays/sandbox.yaml").read_text())
     folders = localise(overlay)
     wanted = images_of(overlay)
     built = images.build([*wanted, "agent", "charm-base"], screen.step)
-    if kubernetes.local:
-        screen.step("loading the images into the cluster")
-        cluster.load_images([it.tar for it in built.values()])
-        cluster.prune_images([it.reference for it in built.values()])
     for application in overlay["applications"].values():
         for resource, name in application["resources"].items():
             application["resources"][resource] = built[name.removeprefix(LOCAL)].reference

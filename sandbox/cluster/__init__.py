@@ -4,33 +4,32 @@ import os
 import shutil
 import socket
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import yaml
 
 from sandbox.cluster import build, cgroups, images, network
-from sandbox.cluster.configuration import AGENTS, CONTROL_PLANE, NodeSpec, Site
+from sandbox.cluster.configuration import (
+    AGENTS,
+    CONTAINERD_SOCKET,
+    CONTROL_PLANE,
+    KUBELET_PORT,
+    NODES,
+    PORT,
+    Site,
+)
 from sandbox.cluster.home import ClusterError, Home, locked
-from sandbox.cluster.kubectl import Kubectl
+from sandbox.cluster.kubectl import Kubectl, fakes, is_ready
 from sandbox.cluster.node import Node, initial_processes, running_nodes
 from sandbox.cluster.processes import until, wait
+from sandbox.images import oci
 
-__all__ = [
-    "Cluster",
-    "ClusterError",
-    "Condition",
-    "NodeSpec",
-    "find",
-    "load_images",
-    "prune_images",
-    "start",
-    "status",
-    "stop",
-]
+__all__ = ["Cluster", "ClusterError", "Condition", "find", "start", "status", "stop"]
 
-NODES = (NodeSpec("node1", 1),)
 Progress = Callable[[str], None]
 
 
@@ -41,8 +40,6 @@ class Cluster:
     kubeconfig: Path
     host_address: str
     """The address at which the cluster's pods reach this machine."""
-    local: bool
-    """Whether it is the cluster of this package, not one that KUBECONFIG names."""
     kubectl: Path
 
 
@@ -55,7 +52,7 @@ class Condition:
     pid: int | None
 
 
-def start(progress: Progress, nodes: Sequence[NodeSpec] = NODES) -> Cluster:
+def start(progress: Progress) -> Cluster:
     """Return a cluster that answers, after building, starting or mending what it needs.
 
     The cluster that KUBECONFIG names is taken as it is. Raises ClusterError.
@@ -68,12 +65,12 @@ def start(progress: Progress, nodes: Sequence[NodeSpec] = NODES) -> Cluster:
     binaries = build.binaries(home, progress)
     with locked(home.root / "lock", lambda: progress("waiting for another start or stop to end")):
         refuse_strangers(home)
-        own = images.own(home, binaries)
-        raise_nodes(home, binaries, nodes, own, progress)
+        refuse_other_nodes(home)
+        raise_nodes(home, binaries, images.own(home, binaries), progress)
         for old in set(home.binaries.iterdir()) - {binaries}:
             if not old.name.endswith(build.UNFINISHED):
                 shutil.rmtree(old)
-    return Cluster(home.kubeconfig, network.HOST_ADDRESS, True, binaries / "kubectl")
+    return Cluster(home.kubeconfig, network.HOST_ADDRESS, binaries / "kubectl")
 
 
 def find() -> Cluster | None:
@@ -83,56 +80,69 @@ def find() -> Cluster | None:
     for node in running_nodes(home)[:1]:
         for server in node.found("kube-apiserver"):
             kubectl = Path(server.argv[0]).with_name("kubectl")
-            return Cluster(home.kubeconfig, network.HOST_ADDRESS, True, kubectl)
+            return Cluster(home.kubeconfig, network.HOST_ADDRESS, kubectl)
     return None
 
 
-def raise_nodes(
-    home: Home, binaries: Path, specs: Sequence[NodeSpec], own: images.Own, progress: Progress
-) -> None:
+def raise_nodes(home: Home, binaries: Path, own: images.Own, progress: Progress) -> None:
     """Boot the nodes that are off, start what does not run on them, and wait till all is ready."""
-    nodes = [Node(home, spec) for spec in sorted(specs, key=lambda spec: spec.number)]
-    first = nodes[0]
-    (pause,) = images.contents(own.pause)
-    (coredns,) = images.contents(own.coredns)
+    nodes = [Node(home, spec) for spec in NODES]
+    control = nodes[0]
     plugins = build.plugins()
     assert plugins, "start installs them"
-    site = Site(home, binaries, plugins, pause, first.spec)
+    site = Site(home, binaries, plugins, oci.read_reference(own.pause), control.spec)
     site.credentials()
     etcd, server, *managers = site.control_plane()
+    agents = {node: site.agents(node.spec) for node in nodes}
     network.raise_bridge()
-    for node in nodes:
-        if node.boot(binaries / "pause"):
-            progress(f"{node.spec.name}: booted")
-        others = [other.spec for other in nodes if other != node]
-        node.connect(others, serves=node == first)
+
+    def boot(node: Node) -> bool:
+        booted = node.boot(binaries / "pause")
+        node.connect([other.spec for other in nodes if other != node], serves=node == control)
         node.ensure(site.runtime(node.spec))
-    first.ensure(etcd)
-    if first.ensure(server):
-        progress(f"{first.spec.name}: started {server.name}")
-    for node in nodes:
-        log = node.log("containerd")
-        wait(lambda node=node: images.answers(node), 30, f"containerd of {node.spec.name}", log)
-        for tar in images.load(node, [own.pause, own.coredns, own.busybox]):
-            progress(f"{node.spec.name}: loaded {tar.stem}")
-    kubectl = Kubectl(binaries / "kubectl", home.kubeconfig)
-    wait(lambda: kubectl.reads("/readyz"), 120, "the API server", first.log(server.name))
-    started = [first.ensure(daemon) for daemon in managers]
-    for node in nodes:
-        for daemon in site.agents(node.spec):
-            started.append(node.ensure(daemon))
-            if started[-1]:
-                progress(f"{node.spec.name}: started {daemon.name}")
-    kubectl.apply({"coredns": coredns, "dns": network.DNS_SERVICE, "node": first.spec.name})
-    for node in nodes:
-        name = node.spec.name
-        kubectl.wait_for(f"node/{name}", "create", "condition=Ready")
-        kubelet = f"/api/v1/nodes/{name}/proxy/healthz"
-        wait(lambda path=kubelet: kubectl.reads(path), 30, f"kubelet {name}", node.log("kubelet"))
+        return booted
+
+    def employ(node: Node) -> list[str]:
+        listens = partial(node.listens, CONTAINERD_SOCKET)
+        wait(listens, 30, f"containerd of {node.spec.name}", node.log("containerd"))
+        return [daemon.name for daemon in agents[node] if node.ensure(daemon)]
+
+    with ThreadPoolExecutor(len(nodes)) as pool:
+        booted = zip(nodes, pool.map(boot, nodes), strict=True)
+        if names := [node.spec.name for node, was_off in booted if was_off]:
+            progress(f"booted {', '.join(names)}")
+        control.ensure(etcd)
+        if control.ensure(server):
+            progress(f"{control.spec.name}: started {server.name}")
+        ready = partial(site.read, control.spec, PORT, "/readyz")
+        wait(ready, 120, "the API server", control.log(server.name))
+        kubectl = Kubectl(binaries / "kubectl", home.kubeconfig)
+        coredns = oci.read_reference(own.coredns)
+        kubectl.apply_manifests(
+            {"coredns": coredns, "dns": network.DNS_SERVICE, "node": control.spec.name}
+        )
+        started = [daemon.name for daemon in managers if control.ensure(daemon)]
+        for node, names in zip(nodes, pool.map(employ, nodes), strict=True):
+            started += names
+            if names:
+                progress(f"{node.spec.name}: started {', '.join(names)}")
+    settle(site, nodes, kubectl)
     if not until(network.resolves, seconds=120):
-        raise ClusterError(f"the cluster's DNS does not answer; see {first.log('kubelet')}")
-    if any(started):
+        raise ClusterError(f"the cluster's DNS does not answer; see {control.log('kubelet')}")
+    if started:
         progress("the cluster answers")
+
+
+def settle(site: Site, nodes: Sequence[Node], kubectl: Kubectl) -> None:
+    """Wait until every node has its labels and is ready, those that kwok plays too."""
+    labels = {node.spec.name: node.spec.labels for node in nodes}
+    log = nodes[0].log("kube-apiserver")
+    wait(lambda: kubectl.introduce(site.registered(), labels), 120, "one of the nodes", log)
+    for name in (*labels, *(fake["metadata"]["name"] for fake in fakes())):
+        wait(lambda name=name: is_ready(site.registered().get(name)), 120, f"node {name}", log)
+    for node in nodes:
+        healthy = partial(site.read, node.spec, KUBELET_PORT, "/healthz")
+        wait(healthy, 30, f"kubelet {node.spec.name}", node.log("kubelet"))
 
 
 def require_root() -> None:
@@ -149,6 +159,17 @@ def refuse_strangers(home: Home) -> None:
                 f"{spec.name} of another cluster runs from {root}: use that one, or stop it, "
                 f"with KATONIC_CACHE={root.parent}"
             )
+
+
+def refuse_other_nodes(home: Home) -> None:
+    """Raise a ClusterError if the cluster remembers a node that is none of its nodes now."""
+    folder = home.folder(NODES[0].name).parent
+    remembered = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    if strange := remembered - {spec.name for spec in NODES}:
+        raise ClusterError(
+            f"the cluster was made with other nodes ({', '.join(sorted(strange))}): "
+            f"run `./katonic stop --wipe`"
+        )
 
 
 def named_kubeconfig() -> Path | None:
@@ -172,7 +193,7 @@ def external(kubeconfig: Path, progress: Progress) -> Cluster:
     server = urlsplit(yaml.safe_load(shown)["clusters"][0]["cluster"]["server"])
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as toward:
         toward.connect((server.hostname, server.port or 443))
-        return Cluster(kubeconfig, toward.getsockname()[0], False, program)
+        return Cluster(kubeconfig, toward.getsockname()[0], program)
 
 
 def stop(wipe: bool = False, progress: Progress = lambda message: None) -> None:
@@ -191,42 +212,13 @@ def stop(wipe: bool = False, progress: Progress = lambda message: None) -> None:
             shutil.rmtree(home.state, ignore_errors=True)
 
 
-def load_images(tars: Sequence[Path]) -> list[Path]:
-    """Import OCI tars on every node that lacks their images, and return those imported."""
-    if named_kubeconfig():
-        raise ClusterError("images for the cluster of KUBECONFIG come from its registry")
-    imported = [tar for node in nodes_or_error() for tar in images.load(node, tars)]
-    return list(dict.fromkeys(imported))
-
-
-def prune_images(keep: Sequence[str]) -> list[str]:
-    """Remove from the nodes what is named localhost/katonic/... and neither kept nor in use.
-
-    In use is what an object of the cluster names, also one that has no pod now. Returns the
-    names removed.
-    """
-    nodes = nodes_or_error()
-    if not (found := find()):
-        raise ClusterError("the local cluster is half dead: python -m sandbox.cluster up")
-    kept = {*keep, *Kubectl(found.kubectl, found.kubeconfig).images()}
-    removed = {name for node in nodes for name in images.prune(node, kept)}
-    return sorted(name for name in removed if name.startswith(images.PRUNED))
-
-
-def nodes_or_error() -> list[Node]:
-    """Return the nodes that run; a ClusterError if none does."""
-    require_root()
-    if not (nodes := running_nodes(Home.current())):
-        raise ClusterError("the local cluster does not run: python -m sandbox.cluster up")
-    return nodes
-
-
 def status() -> list[Condition]:
-    """Return what each node that runs should run; nothing if the cluster is off."""
+    """Return what each node should run, and whether it does; nothing if the cluster is off."""
     require_root()
+    home = Home.current()
     conditions = []
-    for position, node in enumerate(running_nodes(Home.current())):
-        for name in (*(CONTROL_PLANE if position == 0 else ()), *AGENTS):
-            found = node.found(name)
-            conditions.append(Condition(node.spec.name, name, found[0].pid if found else None))
+    for spec in NODES if running_nodes(home) else ():
+        for name in (*(CONTROL_PLANE if spec == NODES[0] else ()), *AGENTS):
+            found = Node(home, spec).found(name)
+            conditions.append(Condition(spec.name, name, found[0].pid if found else None))
     return conditions

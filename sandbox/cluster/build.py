@@ -1,4 +1,4 @@
-"""Builds Kubernetes, etcd and CoreDNS from Go modules, once for each set of inputs."""
+"""Builds Kubernetes, etcd, CoreDNS and kwok from Go modules, once for each set of inputs."""
 
 import hashlib
 import importlib.metadata
@@ -16,8 +16,17 @@ from sandbox.cluster.processes import ENVIRONMENT
 
 SOURCES = Path(__file__).parent / "go"
 OLDEST_GO = (1, 26)
+KWOK = "sigs.k8s.io/kwok"
+PROGRAMS = (
+    (SOURCES, ("./hyper", "./coredns", "./pause")),
+    (SOURCES / "kwok", (f"{KWOK}/cmd/kwok",)),
+)
+"""The modules' folders, and the packages of the programs in them."""
+STAGES = "kwok-stages.yaml"
+STAGE_PACKAGES = ("fast", "heartbeat-with-lease")
 COMMANDS = (
     "etcd",
+    "image-registry",
     "kube-apiserver",
     "kube-controller-manager",
     "kube-proxy",
@@ -28,7 +37,6 @@ COMMANDS = (
 )
 COMMAND_PACKAGES = {
     "containerd": "containerd",
-    "ctr": "containerd",
     "runc": "runc",
     "ip": "iproute2",
     "iptables": "iptables",
@@ -168,7 +176,7 @@ def binaries(home: Home, progress: Progress) -> Path:
     """Return the folder with the cluster's programs, built now if they are not in the cache."""
     command, go_version = go()
     names = [str(path.relative_to(SOURCES)) for path in sources()]
-    inputs = [go_version, platform.machine(), linker_flags(), *COMMANDS, *names]
+    inputs = [go_version, platform.machine(), linker_flags(), *COMMANDS, *STAGE_PACKAGES, *names]
     made = home.binaries / key(inputs, sources())
     if made.exists():
         return made
@@ -187,34 +195,53 @@ def binaries(home: Home, progress: Progress) -> Path:
 
 
 def compile_programs(command: Path, output: Path, log: Path, progress: Progress) -> None:
-    """Compile hyper, coredns and pause into a folder, telling how far it is."""
-    programs = ["./hyper", "./coredns", "./pause"]
+    """Compile hyper, coredns, pause and kwok into a folder, telling how far it is."""
     log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("")
     progress(f"fetching the Go modules of Kubernetes {version('k8s.io/kubernetes')}")
-    listed = subprocess.run(
-        [command, "list", "-deps", *programs],
-        cwd=SOURCES,
+    packages = sum(
+        len(listed(command, folder, log, "-deps", *programs)) for folder, programs in PROGRAMS
+    )
+    count = 0
+    for folder, programs in PROGRAMS:
+        arguments = ["build", "-v", "-ldflags", linker_flags(), "-o", output, *programs]
+        with (
+            log.open("a") as kept,
+            subprocess.Popen(
+                ["nice", command, *arguments],
+                cwd=folder,
+                env=go_environment(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            ) as build,
+        ):
+            assert build.stdout
+            for line in build.stdout:
+                kept.write(line)
+                count += 1
+                if count % 50 == 0:
+                    progress(f"compiling Kubernetes: {count} of at most {packages} packages")
+        if build.returncode:
+            raise ClusterError(f"{' '.join(programs)} could not be compiled; see {log}")
+    # Left to itself, kwok takes the heartbeat that writes each node's whole status every 20 s.
+    stages = (f"{KWOK}/kustomize/stage/node/{name}" for name in STAGE_PACKAGES)
+    folders = listed(command, SOURCES / "kwok", log, "-f={{.Dir}}", *stages)
+    texts = (path.read_text() for folder in folders for path in Path(folder).glob("node-*.yaml"))
+    (output / STAGES).write_text("\n---\n".join(texts))
+
+
+def listed(command: Path, folder: Path, log: Path, *arguments: str) -> list[str]:
+    """Return what `go list` says, after fetching the modules that it needs."""
+    ran = subprocess.run(
+        [command, "list", *arguments],
+        cwd=folder,
         env=go_environment(),
         capture_output=True,
         text=True,
     )
-    log.write_text(listed.stderr)
-    if listed.returncode:
-        raise ClusterError(f"Go could not fetch the modules; see {log}")
-    packages = len(listed.stdout.split())
     with log.open("a") as kept:
-        build = subprocess.Popen(
-            ["nice", command, "build", "-v", "-ldflags", linker_flags(), "-o", output, *programs],
-            cwd=SOURCES,
-            env=go_environment(),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        assert build.stdout
-        for count, line in enumerate(build.stdout, start=1):
-            kept.write(line)
-            if count % 50 == 0:
-                progress(f"compiling Kubernetes: {count} of at most {packages} packages")
-    if build.wait():
-        raise ClusterError(f"Kubernetes could not be compiled; see {log}")
+        kept.write(ran.stderr)
+    if ran.returncode:
+        raise ClusterError(f"Go could not fetch the modules; see {log}")
+    return ran.stdout.splitlines()

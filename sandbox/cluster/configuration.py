@@ -5,18 +5,24 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from sandbox.cluster import network
+from sandbox.cluster.build import STAGES
 from sandbox.cluster.home import Home
 from sandbox.cluster.pki import Authority, Identity, signing_key
 
 PORT = 6443
+REGISTRY_PORT = 5000
+KUBELET_PORT = 10250
 CONTAINERD_SOCKET = Path("/run/containerd/containerd.sock")
 CONTROL_PLANE = (
     "etcd",
     "kube-apiserver",
+    "image-registry",
     "kube-controller-manager",
     "kube-scheduler",
+    "kwok",
     "local-provisioner",
 )
 AGENTS = ("containerd", "kubelet", "kube-proxy")
@@ -26,8 +32,8 @@ AGENTS = ("containerd", "kubelet", "kube-proxy")
 class NodeSpec:
     """A node to run: its name, its number from 1 to 200, labels, and taints as key=value:effect.
 
-    Name and number alone make it the node that it is. The node with the lowest number has the
-    control plane; labels and taints are what it registers with.
+    Name and number alone make it the node that it is. Labels and taints are those that it has at
+    first: a person may change them.
     """
 
     name: str
@@ -44,6 +50,22 @@ class NodeSpec:
     def pods(self) -> str:
         """Return the range that the node's pods have their addresses from."""
         return str(list(network.PODS.subnets(new_prefix=24))[self.number])
+
+
+CONTROL = "node-role.kubernetes.io/control-plane"
+POOL = "katonic.ai/node-pool"
+STORAGE = "node-role.kubernetes.io/storage-node"
+ZONE = "topology.kubernetes.io/zone"
+PLATFORM_TAINTS = (f"{POOL}=platform:NoSchedule",)
+NODES = (
+    NodeSpec("control", 1, {CONTROL: ""}, (f"{CONTROL}:NoSchedule",)),
+    NodeSpec("platform1", 2, {POOL: "platform", ZONE: "a"}, PLATFORM_TAINTS),
+    NodeSpec("platform2", 3, {POOL: "platform", ZONE: "b"}, PLATFORM_TAINTS),
+    NodeSpec("compute1", 4, {POOL: "compute"}),
+    NodeSpec("deployment1", 5, {POOL: "deployment"}, (f"{POOL}=deployment:NoSchedule",)),
+    NodeSpec("storage1", 6, {STORAGE: "ceph"}, ("node.kubernetes.io/storage-node:NoSchedule",)),
+)
+"""The cluster's nodes, of which the first has the control plane."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +90,11 @@ class Site:
     def server(self) -> str:
         """Return the API server's URL."""
         return f"https://{self.first.address}:{PORT}"
+
+    @property
+    def registry(self) -> str:
+        """Return the address and port of the registry that the images come from."""
+        return f"{self.first.address}:{REGISTRY_PORT}"
 
     @property
     def authority(self) -> Authority:
@@ -110,6 +137,16 @@ class Site:
         front.issue(Identity("front-proxy-client", "front-proxy-client"))
         admin = Identity("admin", "kubernetes-admin", "system:masters")
         self.authority.kubeconfig(admin, self.server)
+
+    def read(self, node: NodeSpec, port: int, path: str) -> bytes | None:
+        """Return what a node's API server or kubelet has at a path; None if it does not say OK."""
+        return self.authority.read(node.address, port, path, "kubelet-client")
+
+    def registered(self) -> dict[str, Any]:
+        """Return the nodes that the API server knows, by name."""
+        said = self.read(self.first, PORT, "/api/v1/nodes")
+        nodes = json.loads(said)["items"] if said else []
+        return {node["metadata"]["name"]: node for node in nodes}
 
     def client(self, name: str, user: str, group: str = "") -> Path:
         """Return the kubeconfig of a client of the API server."""
@@ -165,6 +202,11 @@ class Site:
             etcd,
             server,
             self.command(
+                "image-registry",
+                listen=self.registry,
+                folders=f"{self.home.platform_images}:{self.home.images}",
+            ),
+            self.command(
                 "kube-controller-manager",
                 kubeconfig=manager,
                 authentication_kubeconfig=manager,
@@ -178,6 +220,9 @@ class Site:
                 cluster_signing_key_file=self.authority.key,
                 cluster_cidr=network.PODS,
                 service_cluster_ip_range=network.SERVICES,
+                # With the default of 20 requests a second its own start takes 5 s.
+                kube_api_qps=100,
+                kube_api_burst=200,
             ),
             self.command(
                 "kube-scheduler",
@@ -186,6 +231,15 @@ class Site:
                 authorization_kubeconfig=scheduler,
                 bind_address="127.0.0.1",
                 leader_elect="false",
+            ),
+            self.command(
+                "kwok",
+                kubeconfig=self.client("kwok", "katonic:kwok"),
+                config=self.binaries / STAGES,
+                manage_nodes_with_annotation_selector="kwok.x-k8s.io/node=fake",
+                cidr=network.FAKE_PODS,
+                node_ip=network.HOST_ADDRESS,
+                node_lease_duration_seconds=40,
             ),
             self.command(
                 "local-provisioner",
@@ -205,7 +259,6 @@ class Site:
         self.authority.issue(
             Identity(f"kubelet-server-{node.name}", *identity, serves=(node.name, node.address))
         )
-        labels = ",".join(f"{key}={value}" for key, value in node.labels.items())
         kubelet = self.command(
             "kubelet",
             config=self.write(node, "kubelet.json", self.kubelet(node)),
@@ -213,7 +266,6 @@ class Site:
             root_dir=self.home.folder(node.name) / "kubelet",
             hostname_override=node.name,
             node_ip=node.address,
-            **({"node_labels": labels} if labels else {}),
             **({"register_with_taints": ",".join(node.taints)} if node.taints else {}),
         )
         proxy = self.write(node, "kube-proxy.json", self.kube_proxy(node))
@@ -222,6 +274,10 @@ class Site:
     def containerd(self, node: NodeSpec) -> str:
         """Return containerd's configuration (TOML, version 2: containerd 1.6 to 2)."""
         cni = self.write(node, "10-bridge.conflist", self.cni(node)).parent
+        # For images called localhost/...; containerd 1.6 wants a table, and would else turn to
+        # the node itself for what the registry does not have.
+        url = f"http://{self.registry}"
+        hosts = self.write(node, "localhost/hosts.toml", f'server = "{url}"\n[host."{url}"]\n')
         absent = ("snapshotter.v1.aufs", "snapshotter.v1.btrfs", "snapshotter.v1.devmapper")
         absent += ("snapshotter.v1.zfs", "internal.v1.opt", "internal.v1.tracing")
         absent += ("tracing.processor.v1.otlp",)
@@ -236,9 +292,14 @@ disabled_plugins = {json.dumps([f"io.containerd.{plugin}" for plugin in absent])
   disable_apparmor = true
   # Without CAP_SYS_RESOURCE, as in some virtual machines, a lower score is refused.
   restrict_oom_score_adj = true
+[plugins."io.containerd.grpc.v1.cri".registry]
+  config_path = "{hosts.parent.parent}"
 [plugins."io.containerd.grpc.v1.cri".cni]
   bin_dir = "{self.plugins}"
   conf_dir = "{cni}"
+[plugins."io.containerd.grpc.v1.cri".containerd]
+  # The registry has the layers: their unpacked files are enough.
+  discard_unpacked_layers = true
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
   runtime_type = "io.containerd.runc.v2"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
@@ -287,8 +348,6 @@ disabled_plugins = {json.dumps([f"io.containerd.{plugin}" for plugin in absent])
             "resolvConf": str(self.write(node, "resolv.conf", "")),
             "podLogsDir": str(folder / "pod-logs"),
             "volumePluginDir": str(folder / "volume-plugins"),
-            # Images come from no registry: one that is collected would not come back.
-            "imageGCHighThresholdPercent": 100,
             "evictionHard": {
                 "memory.available": "100Mi",
                 "nodefs.available": "1%",

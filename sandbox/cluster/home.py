@@ -39,6 +39,11 @@ class Home:
         return self.root / "images"
 
     @property
+    def platform_images(self) -> Path:
+        """Return the folder of the platform's images as OCI tars, which sandbox.images makes."""
+        return self.root.parent / "images"
+
+    @property
     def log(self) -> Path:
         """Return the folder of the logs: build.log and <node>-<process>.log."""
         return self.root / "log"

@@ -1,22 +1,17 @@
-"""The images on the nodes: the cluster's own, and those that are loaded and pruned."""
+"""The cluster's own images, which the registry on the control node serves as it does others."""
 
-import json
 import platform
 import shutil
-import tarfile
 import tempfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.cluster import build
-from sandbox.cluster.configuration import CONTAINERD_SOCKET
-from sandbox.cluster.home import ClusterError, Home
-from sandbox.cluster.node import Node
+from sandbox.cluster.home import Home
 from sandbox.cluster.processes import run
 from sandbox.images import oci
 
-PRUNED = "localhost/katonic/"
 LIBRARIES = ("libc.so.6", "libm.so.6", "libresolv.so.2")
 
 
@@ -86,71 +81,3 @@ def lay_out_busybox(tree: Path, log: Path) -> None:
         shutil.copy2(found.resolve(), tree / "lib" / library)
     (tree / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n")
     (tree / "etc/group").write_text("root:x:0:\n")
-
-
-def contents(tar: Path) -> dict[str, str]:
-    """Return the references that an OCI tar holds and the digest of each; {} for another tar."""
-    with tarfile.open(tar) as archive:
-        try:
-            index = archive.extractfile("index.json")
-        except KeyError:
-            return {}
-        assert index
-        manifests = json.load(index)["manifests"]
-    named = ((m.get("annotations", {}).get("io.containerd.image.name"), m) for m in manifests)
-    return {name: manifest["digest"] for name, manifest in named if name}
-
-
-def control(node: Node, *arguments: str | Path) -> str:
-    """Run ctr on the node's images and return what it says."""
-    socket = f"{node.root()}{CONTAINERD_SOCKET}"
-    return run(["ctr", "--address", socket, "--namespace", "k8s.io", *arguments])
-
-
-def answers(node: Node) -> bool:
-    """Return whether the node's containerd answers."""
-    try:
-        control(node, "version")
-    except ClusterError:
-        return False
-    return True
-
-
-def parse_listing(text: str) -> dict[str, str]:
-    """Return the digest of each reference in what `ctr images list` says."""
-    rows = (line.split() for line in text.splitlines()[1:])
-    return {row[0]: row[2] for row in rows}
-
-
-def present(node: Node) -> dict[str, str]:
-    """Return the references of the images on the node and their digests."""
-    return parse_listing(control(node, "images", "list"))
-
-
-def load(node: Node, tars: Iterable[Path]) -> list[Path]:
-    """Import the tars that hold an image which the node lacks, and return those."""
-    have = present(node)
-    new = [tar for tar in tars if not (held := contents(tar)) or not held.items() <= have.items()]
-    for tar in new:
-        control(node, "images", "import", tar)
-    return new
-
-
-def superfluous(have: Mapping[str, str], kept: Collection[str]) -> list[str]:
-    """Return the references to remove: of this project, and not kept.
-
-    With the last name of an image goes the name `sha256:...` by which the kubelet knows it.
-    """
-    removed = {name for name in have if name.startswith(PRUNED) and name not in kept}
-    named = {have[name] for name in have if name not in removed and not name.startswith("sha256:")}
-    bare = {name for name in have if name.startswith("sha256:") and have[name] not in named}
-    gone = {have[name] for name in removed}
-    return sorted(removed | {name for name in bare if have[name] in gone})
-
-
-def prune(node: Node, keep: Collection[str]) -> list[str]:
-    """Remove this project's images that are not kept, and return their names."""
-    removed = superfluous(present(node), keep)
-    if removed:
-        control(node, "images", "remove", "--sync", *removed)
-    return removed

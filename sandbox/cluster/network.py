@@ -13,6 +13,8 @@ BRIDGE = "katonic0"
 MACHINES = IPv4Network("10.200.0.0/24")
 PODS = IPv4Network("10.244.0.0/16")
 SERVICES = IPv4Network("10.96.0.0/16")
+FAKE_PODS = "10.244.224.0/19"
+"""The range of the pods that kwok plays: no node's number reaches it."""
 HOST_ADDRESS = str(MACHINES[1])
 API_SERVICE = str(SERVICES[1])
 DNS_SERVICE = str(SERVICES[10])

@@ -4,6 +4,7 @@ Killing the node's first process ends every process, mount and interface of it a
 """
 
 import signal
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -155,6 +156,11 @@ class Node:
         spawn(self.enter(daemon.argv), log)
         wait(lambda: bool(self.found(daemon.name)), 10, f"{daemon.name} of {self.spec.name}", log)
         return True
+
+    def listens(self, path: Path) -> bool:
+        """Return whether a process of the node takes connections at a Unix socket."""
+        with socket.socket(socket.AF_UNIX) as asking:
+            return asking.connect_ex(f"{self.root()}{path}") == 0
 
     def found(self, name: str) -> list[Process]:
         """Return the processes in the node that run a program of this name."""

@@ -2,8 +2,10 @@
 
 import base64
 import datetime
+import http.client
 import ipaddress
 import json
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +85,24 @@ class Authority:
         )
         write(self.folder / f"{identity.file}.key", private_pem(key))
         write(path, certificate.public_bytes(serialization.Encoding.PEM))
+
+    def read(self, address: str, port: int, path: str, client: str) -> bytes | None:
+        """Return what a server of the authority has at a path for one of its clients.
+
+        None if it does not say OK within 2 s.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(self.certificate)
+        context.load_cert_chain(self.folder / f"{client}.crt", self.folder / f"{client}.key")
+        asking = http.client.HTTPSConnection(address, port, timeout=2, context=context)
+        try:
+            asking.request("GET", path)
+            answer = asking.getresponse()
+            return answer.read() if answer.status == 200 else None
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            asking.close()
 
     def kubeconfig(self, identity: Identity, server: str) -> Path:
         """Return the file with which the identity reaches the server, made unless it is there."""

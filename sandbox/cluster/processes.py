@@ -31,15 +31,14 @@ class Process:
 def running() -> list[Process]:
     """Return the processes of this machine; those that end meanwhile are left out."""
     found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                argv = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
-                namespace = os.readlink(folder / "ns/pid")
-            except OSError:
-                continue
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as cmdline:
+                argv = cmdline.read().decode(errors="replace").split("\0")[:-1]
             if argv:
-                found.append(Process(int(folder.name), tuple(argv), namespace))
+                found.append(Process(int(pid), tuple(argv), os.readlink(f"/proc/{pid}/ns/pid")))
+        except OSError:
+            continue
     return found
 
 
@@ -101,7 +100,7 @@ def alive(process: Process) -> bool:
         return False
 
 
-def until(condition: Callable[[], bool], seconds: float) -> bool:
+def until(condition: Callable[[], object], seconds: float) -> bool:
     """Return whether the condition held within so many seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -111,7 +110,7 @@ def until(condition: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
-def wait(condition: Callable[[], bool], seconds: float, what: str, log: Path) -> None:
+def wait(condition: Callable[[], object], seconds: float, what: str, log: Path) -> None:
     """Wait for a condition; raise a ClusterError that names the log if it does not come."""
     if not until(condition, seconds):
         raise ClusterError(f"{what} did not come within {seconds:.0f} s; see {log}")

@@ -15,7 +15,7 @@ from sandbox.images.steps import (
 )
 
 POSTGRESQL, KEYCLOAK, MLFLOW, PEBBLE = "15", "26.4.0", "3.17.2", "v1.26.0"
-MINIO = "2026.2.12"
+MINIO, NODE_POOLS = "2026.2.12", "1.0.0"
 
 
 @dataclass(frozen=True)
@@ -126,6 +126,28 @@ mlflow = Layer(
     ),
 )
 
+lightkube = Layer(
+    "lightkube",
+    python,
+    (
+        PythonEnvironment(Source("charms/node-pools/node-pools.lock"), "/opt/node-pools"),
+        Script("groupadd --gid 10004 katonic; useradd --uid 10004 --gid 10004 katonic"),
+    ),
+)
+
+controller = Source("charms/node-pools/src/controller")
+node_pools = Layer(
+    "node-pools",
+    lightkube,
+    (
+        *(
+            Copy(Source(f"{controller.name}/{it}"), f"/opt/node-pools/app/controller/{it}", 0o644)
+            for it in sorted(path.name for path in controller.path.glob("*.py"))
+        ),
+        Script("python3 -m compileall -q --invalidation-mode unchecked-hash /opt/node-pools/app"),
+    ),
+)
+
 agent = Layer(
     "agent",
     debian,
@@ -177,6 +199,14 @@ RECIPES = {
         "'import boto3, psycopg2, mlflow.server, prometheus_flask_exporter'",
         "10003:10003",
         f"/opt/mlflow/bin:{PATH}",
+    ),
+    "node-pools": Recipe(
+        NODE_POOLS,
+        node_pools,
+        "cd /opt/node-pools/app; python -m controller watch --help; python -m controller follow "
+        "--help; python -c 'import controller.watch, controller.serve, controller.follow'",
+        "10004:10004",
+        f"/opt/node-pools/bin:{PATH}",
     ),
     "agent": Recipe(
         PEBBLE, agent, "/opt/agent/pebble version --client; test -x /opt/agent/hooktool"

@@ -154,3 +154,8 @@ def test_a_new_content_of_a_charm_is_a_new_revision(
         for name, path in (("a", paths[0]), ("b", paths[1]), ("c", paths[0]))
     ]
     assert made == [0, 1, 0]
+
+
+def test_text_of_several_lines_is_a_block_as_go_writes_it() -> None:
+    shown = tables.as_yaml({"table": "POOL   NODES\n\ngpu    2", "note": "a word " * 20})
+    assert shown == f"table: |-\n  POOL   NODES\n\n  gpu    2\nnote: '{'a word ' * 20}'\n"

@@ -1,14 +1,17 @@
 import json
+import tomllib
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-from sandbox.cluster.configuration import AGENTS, CONTROL_PLANE, NodeSpec, Site
+from sandbox.cluster import network
+from sandbox.cluster.configuration import AGENTS, CONTROL_PLANE, NODES, NodeSpec, Site
 from sandbox.cluster.home import Home
 
-FIRST = NodeSpec("node1", 1)
+FIRST = NodeSpec("first", 1)
 GPU = NodeSpec("gpu", 2, labels={"tier": "gpu"}, taints=("gpu=yes:NoSchedule",))
 
 
@@ -30,10 +33,40 @@ def test_a_node_is_the_same_whatever_its_labels_are():
     assert len({NodeSpec("gpu", 2), GPU}) == 1
 
 
-def test_a_node_registers_with_its_labels_and_taints(site):
+def test_a_node_registers_with_its_taints_so_that_no_pod_is_there_before_them(site):
     kubelet, _ = site.agents(GPU)
-    assert "--node-labels=tier=gpu" in kubelet.argv
     assert "--register-with-taints=gpu=yes:NoSchedule" in kubelet.argv
+
+
+def test_every_pool_of_the_platform_has_nodes_that_only_its_own_pods_enter():
+    pools = {spec.labels.get("katonic.ai/node-pool"): spec for spec in NODES}
+    assert pools["platform"].taints == ("katonic.ai/node-pool=platform:NoSchedule",)
+    assert pools["deployment"].taints == ("katonic.ai/node-pool=deployment:NoSchedule",)
+    assert pools["compute"].taints == ()
+
+
+def test_the_nodes_of_the_platform_are_in_two_zones():
+    platform = [it for it in NODES if it.labels.get("katonic.ai/node-pool") == "platform"]
+    assert len({it.labels["topology.kubernetes.io/zone"] for it in platform}) == 2
+
+
+def test_no_two_nodes_have_an_address_or_a_range_of_pods_in_common():
+    assert len({it.address for it in NODES}) == len({it.pods for it in NODES}) == len(NODES)
+
+
+def test_no_pod_that_kwok_plays_has_the_address_of_another():
+    highest = NodeSpec("highest", 200)
+    assert not IPv4Network(highest.pods).overlaps(IPv4Network(network.FAKE_PODS))
+
+
+def test_containerd_has_the_images_of_localhost_from_the_registry(site):
+    _, _, path = site.runtime(GPU).argv
+    told = tomllib.loads(Path(path).read_text())["plugins"]["io.containerd.grpc.v1.cri"]
+    folder = Path(told["registry"]["config_path"], "localhost")
+    assert tomllib.loads((folder / "hosts.toml").read_text()) == {
+        "server": "http://10.200.0.11:5000",
+        "host": {"http://10.200.0.11:5000": {}},
+    }
 
 
 def test_what_status_expects_is_what_is_started(site):

@@ -133,11 +133,22 @@ def test_a_process_counts_only_in_its_own_nodes_pid_namespace(machine, tmp_path)
 
 def test_status_tells_what_is_dead(machine, tmp_path, monkeypatch):
     monkeypatch.setenv("KATONIC_CACHE", str(tmp_path))
-    machine += [first_process(tmp_path / "cluster", NodeSpec("node1", 1))]
+    machine += [first_process(tmp_path / "cluster", NodeSpec("platform1", 2))]
     machine += [Process(6, ("/programs/kubelet", "--x"), "pid:[1]")]
-    told = {it.process: it.pid for it in cluster.status()}
-    assert told["kubelet"] == 6
-    assert told["etcd"] is None
+    told = {(it.node, it.process): it.pid for it in cluster.status()}
+    assert told["platform1", "kubelet"] == 6
+    assert told["platform1", "containerd"] is None
+    assert told["control", "etcd"] is None
+
+
+def test_a_cluster_of_other_nodes_is_an_error_that_says_what_to_run(tmp_path):
+    home = Home(tmp_path)
+    cluster.refuse_other_nodes(home)
+    home.folder("control").mkdir(parents=True)
+    cluster.refuse_other_nodes(home)
+    home.folder("node1").mkdir()
+    with pytest.raises(ClusterError, match=r"other nodes \(node1\): run `./katonic stop --wipe`"):
+        cluster.refuse_other_nodes(home)
 
 
 def test_a_cluster_of_another_cache_is_left_alone_and_named(machine, tmp_path):
@@ -168,14 +179,6 @@ def test_without_root_the_error_says_what_to_do(monkeypatch):
 def test_a_command_that_fails_is_an_error_with_its_last_words():
     with pytest.raises(ClusterError, match=r"^sh -c .*: last$"):
         processes.run(["sh", "-c", "echo first >&2; echo last >&2; exit 3"])
-
-
-def test_images_for_a_cluster_that_is_off_are_an_error_that_says_what_to_run(
-    machine, tmp_path, monkeypatch
-):
-    monkeypatch.delenv("KUBECONFIG", raising=False)
-    with pytest.raises(ClusterError, match=r"python -m sandbox\.cluster up"):
-        cluster.load_images([tmp_path / "image.tar"])
 
 
 def test_by_hand_status_of_a_cluster_that_is_off_fails(tmp_path):

@@ -1,20 +1,29 @@
 """What pods meet on the local cluster, on the one that runs; skipped where none does."""
 
+import contextlib
 import functools
+import hashlib
+import http.client
 import http.server
 import json
+import shutil
 import subprocess
 import threading
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from email.message import Message
 from pathlib import Path
 
 import pytest
 
 from sandbox import cluster
 from sandbox.cluster import images
+from sandbox.cluster.configuration import NODES, REGISTRY_PORT
 from sandbox.cluster.home import Home
+from sandbox.cluster.kubectl import fakes
+from sandbox.cluster.node import Node
 from sandbox.images import oci
 
 FOUND = cluster.find()
@@ -55,10 +64,13 @@ def namespace() -> Iterator[Namespace]:
 def busybox() -> str:
     assert FOUND
     home = Home.current()
-    return next(iter(images.contents(images.own(home, FOUND.kubectl.parent).busybox)))
+    return oci.read_reference(images.own(home, FOUND.kubectl.parent).busybox)
 
 
-def pod(name: str, image: str, script: str, claims: dict[str, str], user: int) -> dict:
+def pod(
+    name: str, image: str, script: str, claims: dict[str, str] | None = None, user: int = 10001
+) -> dict:
+    claims = claims or {}
     mounts = [{"name": claim, "mountPath": path} for claim, path in claims.items()]
     return {
         "apiVersion": "v1",
@@ -105,7 +117,7 @@ def server(namespace, busybox) -> Namespace:
         "metadata": {"name": "server"},
         "spec": {"selector": {"app": "server"}, "ports": [{"port": 80, "targetPort": 8080}]},
     }
-    server = pod("server", busybox, script, {}, 10001)
+    server = pod("server", busybox, script)
     probe = {"httpGet": {"path": "/index.html", "port": 8080}, "periodSeconds": 1}
     server["spec"]["containers"][0]["readinessProbe"] = probe
     namespace.apply(server, service)
@@ -146,9 +158,9 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 def test_no_node_has_a_way_out_of_this_machine(server):
-    for node in cluster.nodes_or_error():
-        routed = subprocess.run(node.enter(["ip", "route", "get", "192.0.2.1"]), text=True)
-        assert routed.returncode != 0
+    for spec in NODES:
+        command = Node(Home.current(), spec).enter(["ip", "route", "get", "192.0.2.1"])
+        assert subprocess.run(command).returncode != 0
 
 
 def test_a_volume_is_written_without_root_and_goes_or_stays_as_its_class_says(
@@ -168,7 +180,7 @@ def test_a_volume_is_written_without_root_and_goes_or_stays_as_its_class_says(
     namespace.apply(storage_class, *claims)
     request.addfinalizer(lambda: namespace.kubectl("delete", "storageclass", kept))
     mounts = {"gone": "/gone", "kept": "/kept"}
-    namespace.apply(pod("writer", busybox, script, mounts, 10001))
+    namespace.apply(pod("writer", busybox, script, mounts))
     namespace.kubectl("wait", "pod/writer", "--for=condition=Ready", "--timeout=60s")
     volumes = {it: namespace.read("{.spec.volumeName}", f"pvc/{it}") for it in mounts}
     paths = {it: Path(namespace.read("{.spec.local.path}", f"pv/{volumes[it]}")) for it in mounts}
@@ -186,40 +198,160 @@ def test_a_volume_is_written_without_root_and_goes_or_stays_as_its_class_says(
     paths["kept"].rmdir()
 
 
-def test_an_image_that_an_object_names_is_not_pruned_before_it_has_a_pod(namespace, tmp_path):
+@pytest.fixture
+def image(tmp_path) -> Iterator[str]:
+    """Lay an image that no node has where the registry looks for it."""
+    assert FOUND
     (tmp_path / "tree").mkdir()
-    tars = [tmp_path / f"{number}.tar" for number in range(2)]
-    wanted, unwanted = (
-        oci.write_image(
-            tar, "localhost/katonic/try", "1", [tmp_path / "tree"], {"Cmd": [tar.stem]}
-        )
-        for tar in tars
+    shutil.copy2(FOUND.kubectl.with_name("pause"), tmp_path / "tree")
+    (tmp_path / "tree/other").write_text(uuid.uuid4().hex)
+    tar = Home.current().platform_images / f"try-{uuid.uuid4().hex[:8]}.tar"
+    tar.parent.mkdir(exist_ok=True)
+    yield oci.write_image(
+        tar, "localhost/katonic/try", "1", [tmp_path / "tree"], {"Entrypoint": ["/pause"]}
     )
-    assert cluster.load_images(tars) == tars
-    assert cluster.load_images(tars) == []
-    labels = {"app": "none"}
-    template = pod("none", wanted, "true", {}, 10001)
-    del template["spec"]["terminationGracePeriodSeconds"]
-    namespace.apply(
-        {
-            "apiVersion": "apps/v1",
-            "kind": "StatefulSet",
-            "metadata": {"name": "none"},
-            "spec": {
-                "replicas": 0,
-                "serviceName": "none",
-                "selector": {"matchLabels": labels},
-                "template": {"metadata": {"labels": labels}, "spec": template["spec"]},
-            },
-        }
-    )
-    others = {it for node in cluster.nodes_or_error() for it in images.present(node)}
-    keep = sorted(
-        others - {wanted, unwanted}
-    )  # what others loaded is none of this test's business
-    assert cluster.prune_images(keep) == [unwanted]
-    namespace.kubectl("delete", "statefulset", "none")
-    assert cluster.prune_images(keep) == [wanted]
+    tar.unlink()
+
+
+def on(node: str, pod: dict) -> dict:
+    """Return the pod as one that is let onto every node and wants this one."""
+    pod["spec"] |= {
+        "nodeSelector": {"kubernetes.io/hostname": node},
+        "tolerations": [{"operator": "Exists"}],
+    }
+    return pod
+
+
+def test_an_image_arrives_where_it_runs_and_nowhere_else(namespace, image):
+    wanted = on("deployment1", pod("arrival", image, ""))
+    del wanted["spec"]["containers"][0]["command"]
+    namespace.apply(wanted)
+    namespace.kubectl("wait", "pod/arrival", "--for=condition=Ready", "--timeout=60s")
+
+    blobs = "containerd/io.containerd.content.v1.content/blobs/sha256"
+    start_of_digest = image.rpartition("-")[2]
+    homes = {spec.name: Home.current().folder(spec.name) for spec in NODES}
+    holders = [it for it in homes if list((homes[it] / blobs).glob(f"{start_of_digest}*"))]
+    assert holders == ["deployment1"]
+    namespace.kubectl("delete", "pod/arrival")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the registry said."""
+
+    status: int
+    headers: Message
+    body: bytes
+
+
+def ask_registry(path: str, method: str = "GET", **headers: str) -> Answer:
+    asking = http.client.HTTPConnection(NODES[0].address, REGISTRY_PORT, timeout=10)
+    with contextlib.closing(asking):
+        asking.request(method, path, headers=headers)
+        said = asking.getresponse()
+        return Answer(said.status, said.headers, said.read())
+
+
+def test_the_registry_serves_an_image_by_tag_and_digest_and_its_blobs_in_parts(image):
+    name, _, tag = image.removeprefix("localhost/").partition(":")
+    assert ask_registry("/v2/").status == 200
+    head = ask_registry(f"/v2/{name}/manifests/{tag}", "HEAD").headers
+    manifest = ask_registry(f"/v2/{name}/manifests/{head['Docker-Content-Digest']}").body
+    assert head["Content-Type"] == "application/vnd.oci.image.manifest.v1+json"
+    assert head["Content-Length"] == str(len(manifest))
+    assert head["Docker-Content-Digest"] == digest(manifest)
+    layer = json.loads(manifest)["layers"][0]["digest"]
+    blob = f"/v2/{name}/blobs/{layer}"
+    parts = [ask_registry(blob, Range=it) for it in ("bytes=0-99", "bytes=100-")]
+    assert [it.status for it in parts] == [206, 206]
+    assert digest(b"".join(it.body for it in parts)) == layer
+
+
+def digest(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+@pytest.mark.parametrize(
+    "path", ["manifests/none", f"manifests/sha256:{'0' * 64}", f"blobs/sha256:{'0' * 64}", "tags"]
+)
+def test_the_registry_says_that_it_does_not_have_what_no_tar_holds(path):
+    assert ask_registry(f"/v2/katonic/try/{path}").status == 404
+
+
+def test_the_registry_takes_nothing():
+    assert ask_registry("/v2/katonic/try/blobs/uploads/", "POST").status == 405
+
+
+def test_a_pod_that_does_not_tolerate_a_nodes_taint_is_not_let_onto_it(namespace, busybox):
+    tainted = [spec.name for spec in NODES if spec.taints]
+    assert len(tainted) == 5
+    pods = [on(name, pod(f"kept-off-{name}", busybox, "exec sleep 600")) for name in tainted]
+    for it in pods:
+        del it["spec"]["tolerations"]
+    namespace.apply(*pods)
+    for name in tainted:
+        wanted = "jsonpath={.status.conditions[0].reason}=Unschedulable"
+        namespace.kubectl("wait", f"pod/kept-off-{name}", f"--for={wanted}", "--timeout=30s")
+        said = namespace.read("{.status.conditions[0].message}", f"pod/kept-off-{name}")
+        assert "untolerated taint" in said
+    namespace.kubectl("delete", *(f"pod/kept-off-{name}" for name in tainted))
+
+
+def on_gpu(name: str, pool: str) -> dict:
+    made = pod(name, "localhost/none", "true")
+    made["spec"]["nodeSelector"] = {"katonic.ai/node-pool": pool}
+    value = pool.replace("gpu-", "katonic-")
+    made["spec"]["tolerations"] = [
+        {"key": "nvidia.com/gpu", "value": value, "effect": "NoSchedule"}
+    ]
+    made["spec"]["containers"][0]["resources"] = {"limits": {"nvidia.com/gpu": "1"}}
+    return made
+
+
+def test_a_pod_of_a_gpu_pool_runs_on_the_node_that_kwok_plays(namespace):
+    namespace.apply(on_gpu("v100", "gpu-v100"), on_gpu("a100", "gpu-A100"))
+    pods = ("pod/v100", "pod/a100")
+    namespace.kubectl("wait", *pods, "--for=condition=Ready", "--timeout=30s")
+    nodes = namespace.read("{.items[*].spec.nodeName}", "pods", "--field-selector=spec.nodeName!=")
+    assert {"gpu-v100-1", "gpu-a100-1"} <= set(nodes.split())
+    namespace.apply(on_gpu("another", "gpu-v100"))
+    wanted = "jsonpath={.status.conditions[0].reason}=Unschedulable"
+    namespace.kubectl("wait", "pod/another", f"--for={wanted}", "--timeout=30s")
+    namespace.kubectl("delete", *pods, "pod/another")
+
+
+def test_whoever_makes_a_node_with_the_annotation_has_kwok_play_it(namespace, request):
+    made = fakes()[0]
+    made["metadata"]["name"] = namespace.name
+    namespace.apply(made)
+    request.addfinalizer(lambda: namespace.kubectl("delete", "node", namespace.name))
+    namespace.kubectl("wait", f"node/{namespace.name}", "--for=condition=Ready", "--timeout=30s")
+    lease = f"lease/{namespace.name}"
+    namespace.kubectl("wait", "-n", "kube-node-lease", lease, "--for=create", "--timeout=30s")
+
+
+def test_a_node_comes_back_from_a_power_cut_with_its_pods(namespace, busybox):
+    spec = next(spec for spec in NODES if spec.name == "deployment1")
+    namespace.apply(on(spec.name, pod("survivor", busybox, "exec sleep 600")))
+    namespace.kubectl("wait", "pod/survivor", "--for=condition=Ready", "--timeout=60s")
+    Node(Home.current(), spec).power_off()
+    assert {it.node for it in cluster.status() if it.pid is None} == {spec.name}
+    cluster.start(lambda message: None)
+    assert all(it.pid for it in cluster.status())
+    restarts = "jsonpath={.status.containerStatuses[0].restartCount}=1"
+    namespace.kubectl("wait", "pod/survivor", f"--for={restarts}", "--timeout=60s")
+    namespace.kubectl("wait", "pod/survivor", "--for=condition=Ready", "--timeout=60s")
+    namespace.kubectl("delete", "pod/survivor")
+
+
+def test_a_label_that_a_person_changed_stays(namespace, request):
+    pool = "katonic.ai/node-pool"
+    change = ("label", "--overwrite", "node/deployment1")
+    request.addfinalizer(lambda: namespace.kubectl(*change, f"{pool}=deployment"))
+    namespace.kubectl(*change, f"{pool}=changed")
+    cluster.start(lambda message: None)
+    assert namespace.read("{.metadata.labels}", "node/deployment1").count("changed") == 1
 
 
 def eventually(condition: Callable[[], bool]) -> bool:

@@ -1,4 +1,4 @@
-// Hyper is all of Kubernetes' commands, etcd and the volume provisioner in one binary: it acts by the name it is called by.
+// Hyper is all of Kubernetes' commands, etcd, the volume provisioner and the image registry in one binary: it acts by the name it is called by.
 package main
 
 import (
@@ -21,6 +21,7 @@ import (
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
 
 	"katonic.invalid/cluster/provisioner"
+	"katonic.invalid/cluster/registry"
 )
 
 func main() {
@@ -41,6 +42,8 @@ func main() {
 		etcdmain.Main(os.Args)
 	case "local-provisioner":
 		provisioner.Main()
+	case "image-registry":
+		registry.Main()
 	default:
 		fmt.Fprintf(os.Stderr, "no command is called %s; see main.go for those that are\n", n)
 		os.Exit(2)
