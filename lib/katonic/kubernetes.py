@@ -1,17 +1,21 @@
 """Makes the Kubernetes objects of an application match its plan: applied, and pruned by label."""
 
-from collections.abc import Sequence
-from typing import Any
+import contextlib
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from katonic.plan import Invalid, NotYet
 
-LABEL = "katonic.ai/application"
+if TYPE_CHECKING:
+    import lightkube
+
+APPLICATION, MODEL = "katonic.ai/application", "katonic.ai/model"
 
 
-def apply(application: str, namespace: str, objects: Sequence[Any]) -> list[str]:
-    """Apply the objects by server-side apply, delete those no longer wanted, return what changed.
-
-    An application that runs twice in one namespace owns only what carries its own name.
+@contextlib.contextmanager
+def client(application: str, model: str) -> Iterator["lightkube.Client"]:
+    """Yield a client for an application, in its model's namespace.
 
     Raises:
         Invalid: Kubernetes refuses: the application has not been trusted.
@@ -20,9 +24,12 @@ def apply(application: str, namespace: str, objects: Sequence[Any]) -> list[str]
     import httpx2  # lightkube and httpx cost as much as ops: only who has objects pays for them
     import lightkube
 
+    for name in ("httpcore2", "httpx2"):  # a dozen lines for each call, each a hook tool's run
+        logging.getLogger(name).setLevel(logging.WARNING)
+    manager = f"katonic-{application}"
     try:
-        client = lightkube.Client(namespace=namespace, field_manager=f"katonic-{application}")
-        return _apply(client, application, objects)
+        with lightkube.Client(namespace=model, field_manager=manager) as it:
+            yield it
     except lightkube.ApiError as error:
         raise refusal(error, application) from error
     except httpx2.HTTPError as error:
@@ -42,34 +49,108 @@ def refusal(error: Any, application: str) -> Exception:
     return error
 
 
-def _apply(client: Any, application: str, objects: Sequence[Any]) -> list[str]:
+def kinds(objects: Iterable[Any]) -> set[str]:
+    """Return the kinds of objects, such as "apps/v1/Deployment"."""
+    return {f"{it.api_version}/{it.kind}" for it in map(_definition, objects)}
+
+
+def apply(
+    application: str, model: str, objects: Sequence[Any], before: Iterable[str] = ()
+) -> list[str]:
+    """Apply the objects by server-side apply, delete those no longer wanted, return what changed.
+
+    `before` are the kinds that it had, which are looked at too, and no others. Its own is what is
+    labelled with the application and its model; that belongs to the ClusterRole which Juju makes
+    of each application, and Kubernetes deletes it when Juju removes that.
+
+    Raises:
+        Invalid: Kubernetes refuses: the application has not been trusted.
+        NotYet: Kubernetes does not answer, or not now (409, 429, 5xx).
+    """
+    with client(application, model) as cluster:
+        labels = {APPLICATION: application, MODEL: model}
+        there = _list(cluster, kinds(objects).union(before), labels)
+        owner = _owner(cluster, application, model) if objects else None
+        changes = []
+        for wanted in objects:
+            _check_name(wanted, f"{model}.{application}.")
+            wanted.metadata.labels = {**(wanted.metadata.labels or {}), **labels}
+            wanted.metadata.ownerReferences = [owner]
+            old, new = there.pop(_identity(wanted), None), cluster.apply(wanted, force=True)
+            if old is None or _content(old) != _content(new):
+                changes.append(f"applied {_shown(wanted)}")
+        for it in there.values():
+            _delete(cluster, it)
+            changes.append(f"deleted {_shown(it)}")
+        return changes
+
+
+def _list(
+    cluster: "lightkube.Client", wanted: Iterable[str], labels: dict[str, Any]
+) -> dict[tuple[str, str], Any]:
+    from lightkube.codecs import resource_registry
+
     there = {}
-    for kind in _kinds():
-        for it in client.list(kind, labels={LABEL: application}):
+    for version, _, kind in (it.rpartition("/") for it in sorted(wanted)):
+        resource: Any = resource_registry.load(version, kind)
+        for it in cluster.list(resource, labels=labels):
             there[_identity(it)] = it
-    changes = []
-    for wanted in objects:
-        wanted.metadata.labels = {**(wanted.metadata.labels or {}), LABEL: application}
-        before = there.pop(_identity(wanted), None)
-        after = client.apply(wanted, force=True)
-        if before is None or before.metadata.resourceVersion != after.metadata.resourceVersion:
-            changes.append(f"applied {_shown(wanted)}")
-    for it in there.values():
-        client.delete(type(it), it.metadata.name)
-        changes.append(f"deleted {_shown(it)}")
-    return changes
+    return there
 
 
-def _kinds() -> Sequence[type[Any]]:
-    """Return the kinds that may be pruned; a kind joins when a charm applies it."""
-    from lightkube.resources.core_v1 import ConfigMap, Service
-    from lightkube.resources.policy_v1 import PodDisruptionBudget
+def _owner(cluster: "lightkube.Client", application: str, model: str) -> Any:
+    """Return the reference to what Kubernetes may call the owner of any kind of object.
 
-    return ConfigMap, Service, PodDisruptionBudget
+    Only what is in no namespace can own what is in none. Source: Kubernetes, "Owners and
+    Dependents".
+    """
+    from lightkube.models.meta_v1 import OwnerReference
+    from lightkube.resources.rbac_authorization_v1 import ClusterRole
+
+    meta = cluster.get(ClusterRole, f"{model}-{application}").metadata
+    return OwnerReference(
+        apiVersion=_definition(ClusterRole).api_version,
+        kind="ClusterRole",
+        name=str(meta and meta.name),
+        uid=str(meta and meta.uid),
+    )
+
+
+def _check_name(wanted: Any, prefix: str) -> None:
+    from lightkube.core.resource import GlobalResource
+
+    named = wanted.metadata.name.startswith(prefix)
+    if isinstance(wanted, GlobalResource) and not named:
+        raise ValueError(f"{_shown(wanted)}: in no namespace, so its name begins with {prefix}")
+
+
+def _delete(cluster: "lightkube.Client", it: Any) -> None:
+    import lightkube
+
+    try:
+        cluster.delete(type(it), it.metadata.name)
+    except lightkube.ApiError as error:
+        if error.status.code != 404:
+            raise
+
+
+def _content(it: Any) -> dict[str, Any]:
+    """Return what an object says, without what Kubernetes writes by itself."""
+    content = it.to_dict()
+    own = {"resourceVersion", "managedFields", "generation"}
+    metadata = {key: value for key, value in content["metadata"].items() if key not in own}
+    rest = content.keys() - {"apiVersion", "kind", "status"}
+    return {key: content[key] for key in rest} | {"metadata": metadata}
+
+
+def _definition(it: Any) -> Any:
+    from lightkube.core.resource import api_info
+
+    return api_info(it).resource
 
 
 def _identity(it: Any) -> tuple[str, str]:
-    return type(it).__name__, it.metadata.name
+    return _definition(it).kind, it.metadata.name
 
 
 def _shown(it: Any) -> str:

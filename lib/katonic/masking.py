@@ -25,6 +25,8 @@ def _show(value: Any) -> Any:
     match value:
         case Secret():
             return dict.fromkeys(msgspec.to_builtins(value), MASK)
+        case _ if hasattr(value, "metadata"):
+            return f"{type(value).__name__} {value.metadata.name}"
         case msgspec.Struct():
             fields = msgspec.structs.fields(value)
             return {it.encode_name: _show(getattr(value, it.name)) for it in fields}
@@ -48,7 +50,5 @@ def _show(value: Any) -> Any:
             return [_show(it) for it in value]
         case None | bool() | int() | float() | str():
             return value
-        case _ if hasattr(value, "metadata"):
-            return f"{type(value).__name__} {value.metadata.name}"
         case _:
             return str(value)

@@ -98,8 +98,8 @@ class Plan:
     Attributes:
         containers: What runs, by container name.
         ports: The TCP ports of the application's Kubernetes service.
-        resources: Kubernetes objects (lightkube's), applied and pruned; None for a charm that
-            has never had any, so that it needs no trust.
+        resources: Kubernetes objects (lightkube's), applied and pruned; None leaves them as they
+            are. A charm that has some needs trust, and the endpoint `peers`.
         asks: What is told at once to those we require, by endpoint.
         effects: Calls to the workload, once its services answer.
         offers: What is told last to those we provide for, by endpoint: one databag for every

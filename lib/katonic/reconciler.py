@@ -32,6 +32,8 @@ _EVENTS = (
 )
 """Not install, stop and remove: nothing can be applied then, so there is nothing to tell."""
 
+_KINDS = "kubernetes-kinds"
+
 _TRANSIENT = (
     NotYet,
     ops.pebble.APIError,
@@ -121,7 +123,7 @@ class Reconciler(ops.Object):
         changes += self._publish(charm.meta.requires, plan.asks)
         charm.unit.set_ports(*plan.ports)
         if plan.resources is not None and charm.unit.is_leader() and not self._leaving:
-            changes += kubernetes.apply(charm.app.name, charm.model.name, plan.resources)
+            changes += self._apply_resources(plan.resources)
         for name, want in self._containers():
             container = charm.unit.get_container(name)
             changes += self._run_once(container, want.steps)
@@ -138,21 +140,45 @@ class Reconciler(ops.Object):
             for name in self._charm.meta.containers
         ]
 
+    def _apply_resources(self, wanted: Sequence[Any]) -> Iterable[str]:
+        """Apply the Kubernetes objects; of which kinds there are some, the leaders remember.
+
+        To look at every kind that there is would cost a call each, and a charm that has never
+        had an object would need trust to learn that it has none.
+        """
+        had = set(self._remembered.get(_KINDS, "").split())
+        now = kubernetes.kinds(wanted)
+        if not had | now:
+            return
+        self._remember(_KINDS, had | now)  # before there are any, should it go wrong half-way
+        yield from kubernetes.apply(self._charm.app.name, self._charm.model.name, wanted, had)
+        self._remember(_KINDS, now)
+
+    @property
+    def _remembered(self) -> ops.RelationDataContent:
+        """Return what one leader tells the next."""
+        peers = self.model.get_relation("peers")
+        if peers is None:
+            raise NotYet("waiting for the peer relation")
+        return peers.data[self._charm.app]
+
+    def _remember(self, key: str, words: Iterable[str]) -> None:
+        value = " ".join(sorted(words))
+        if self._remembered.get(key, "") != value:
+            self._remembered[key] = value
+
     def _run_once(self, container: ops.Container, steps: Sequence[Step]) -> Iterable[str]:
         """Run what the application needs once: by the leader, the others wait for its word."""
         for step in steps:
             if not step.leader_only:
                 continue
-            peers = self.model.get_relation("peers")
-            if peers is None:
-                raise NotYet("waiting for the peer relation")
             key = f"step-{step.name.replace(' ', '-')}"
-            if peers.data[self._charm.app].get(key) == step.key:
+            if self._remembered.get(key) == step.key:
                 continue
             if not self._charm.unit.is_leader():
                 raise NotYet(f"waiting for the leader to {step.name}")
             yield workload.run(container, step)
-            peers.data[self._charm.app][key] = step.key
+            self._remembered[key] = step.key
 
     def _publish(self, endpoints: Iterable[str], wanted: Mapping[str, Any]) -> list[str]:
         """Write every relation's databag; a unit that leaves withdraws nothing from the others."""

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shlex
+import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from urllib.parse import urlsplit
@@ -252,25 +253,31 @@ _INACTIVE = ops.pebble.CheckStatus.INACTIVE
 
 def _await(container: ops.Container, want: Container, running: set[str]) -> None:
     for name, service in want.services.items():
-        if not service.ready or _answers(container, service.ready):
+        silence = _silence(container, service.ready) if service.ready else None
+        if silence is None:
             continue
         if container.get_service(name).current in _FAILING:
             hint = f"juju ssh --container {container.name} UNIT /charm/bin/pebble logs {name}"
             raise Invalid(f"{name} keeps failing; see: {hint}")
         if _READY_SERVICE not in running:
             container.start(_READY_SERVICE)
-        raise NotYet(f"{name} is starting")
+        raise NotYet(silence or f"{name} is starting")
 
 
 _FAILING = ("backoff", ops.pebble.ServiceStatus.ERROR)
 
 
-def _answers(container: ops.Container, ready: str | Sequence[str]) -> bool:
+def _silence(container: ops.Container, ready: str | Sequence[str]) -> str | None:
+    """Return None from a service that answers, else why it does not, if it says so in a line."""
     try:
         if isinstance(ready, str):
             urllib.request.urlopen(ready, timeout=5).close()  # noqa: S310 - localhost
         else:
             container.exec(list(ready), timeout=5).wait_output()
+    except urllib.error.HTTPError as error:
+        with error:
+            plain = error.headers.get("Content-Type", "").startswith("text/plain")
+            return error.read(200).decode(errors="replace").partition("\n")[0] if plain else ""
     except (OSError, ops.pebble.Error):
-        return False
-    return True
+        return ""
+    return None

@@ -18,6 +18,7 @@ from ops import testing
 from katonic import wire
 
 ROOT = Path(__file__).parents[2]
+MODEL = "lab"
 NAMES = sorted(path.parent.name for path in ROOT.glob("charms/*/charmcraft.yaml"))
 
 
@@ -38,6 +39,12 @@ class Charm:
             for name, it in self.metadata.get("requires", {}).items()
             if not it.get("optional", False)
         ]
+
+    @property
+    def images(self) -> dict[str, str]:
+        """Return the image of each of its containers."""
+        containers, resources = self.metadata.get("containers", {}), self.metadata["resources"]
+        return {n: resources[it["resource"]]["upstream-source"] for n, it in containers.items()}
 
     def context(self, unit: int = 0) -> testing.Context:
         """Return a context in which one unit of the charm runs."""
@@ -70,7 +77,7 @@ class Charm:
         return testing.State(
             leader=True,
             planned_units=1,
-            model=testing.Model("lab", type="kubernetes"),
+            model=testing.Model(MODEL, type="kubernetes"),
             relations=relations,
             secrets=secrets,
             containers={

@@ -15,10 +15,21 @@ from ops import testing
 sys.path.insert(0, str(Path(__file__).parent))
 import every_charm
 
+from tests import kubernetes_in_memory
+from tests.kubernetes_in_memory import Cluster
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    cluster = Cluster()
+    with kubernetes_in_memory.serve(cluster):
+        yield cluster
+
 
 @pytest.fixture(params=every_charm.NAMES)
-def charm(request: pytest.FixtureRequest) -> Iterator[every_charm.Charm]:
+def charm(request: pytest.FixtureRequest, cluster: Cluster) -> Iterator[every_charm.Charm]:
     loaded = every_charm.load(request.param)
+    cluster.deployed(every_charm.MODEL, loaded.name, loaded.images, units=2)
     with loaded.serve():
         yield loaded
 
@@ -33,7 +44,7 @@ def settled(charm: every_charm.Charm, state: testing.State) -> testing.State:
     """Return the state once the charm has done all it can."""
     ctx = charm.context()
     out = ctx.run(ctx.on.config_changed(), state)
-    assert out.unit_status == ops.ActiveStatus(), out.unit_status
+    assert isinstance(out.unit_status, ops.ActiveStatus), out.unit_status
     return out
 
 
@@ -83,7 +94,7 @@ def test_a_second_run_changes_nothing(charm, settled):
     after = ctx.run(ctx.on.update_status(), settled)
     assert [it.message for it in ctx.juju_log if it.level == "INFO"] == []
     assert said(after) == said(settled)
-    assert after.unit_status == ops.ActiveStatus()
+    assert after.unit_status == settled.unit_status
 
 
 def test_each_missing_requirement_is_named_and_nothing_runs(charm, state):
@@ -245,7 +256,38 @@ def test_restart_restarts_and_it_is_active_again(charm, settled):
     ctx = charm.context()
     out = ctx.run(ctx.on.action("restart"), settled)
     assert running(out) == running(settled)
-    assert out.unit_status == ops.ActiveStatus()
+    assert out.unit_status == settled.unit_status
+
+
+def test_without_trust_who_needs_it_says_so_and_what_runs_goes_on(charm, settled, cluster):
+    if not cluster.applied:
+        return
+    cluster.refuses = 403
+    ctx = charm.context()
+    out = ctx.run(ctx.on.update_status(), settled)
+    assert out.unit_status == ops.BlockedStatus(f"run: juju trust {charm.name} --scope=cluster")
+    assert running(out) == running(settled)
+    assert said(out) == said(settled)
+
+
+def test_while_kubernetes_does_not_answer_it_waits_and_what_runs_goes_on(charm, settled, cluster):
+    if not cluster.applied:
+        return
+    cluster.refuses = 503
+    ctx = charm.context()
+    out = ctx.run(ctx.on.update_status(), settled)
+    assert isinstance(out.unit_status, ops.WaitingStatus)
+    assert "kubernetes answers 503" in out.unit_status.message
+    assert running(out) == running(settled)
+    assert said(out) == said(settled)
+
+
+def test_what_it_applies_goes_with_it_and_a_follower_applies_nothing(charm, settled, cluster):
+    cluster.removed(every_charm.MODEL, charm.name)
+    assert not cluster.applied
+    ctx = charm.context(unit=1)
+    ctx.run(ctx.on.update_status(), dataclasses.replace(settled, leader=False, planned_units=2))
+    assert not cluster.applied
 
 
 def test_nothing_is_told_at_install_and_at_the_end(charm, state):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import ops
@@ -31,7 +31,12 @@ META = {
     "provides": {"access": {"interface": "sample"}},
     "peers": {"peers": {"interface": "katonic_peers"}},
 }
-CONFIG = {"options": {"level": {"type": "int", "default": 1}}}
+CONFIG = {
+    "options": {
+        "level": {"type": "int", "default": 1},
+        "note": {"type": "string", "default": ""},
+    }
+}
 ACTIONS = {"show-plan": {}, "restart": {}, "rotate": {}}
 
 world: list[str] = []
@@ -40,6 +45,7 @@ world: list[str] = []
 
 class Options(Config, frozen=True):
     level: Annotated[int, msgspec.Meta(ge=1, le=9, description="1 to 9")]
+    note: str
 
 
 class Login(Secret, frozen=True):
@@ -95,6 +101,7 @@ def plan(state: State) -> Plan:
     return Plan(
         {"box": box},
         ports=[7000 + state.options.level],
+        resources=notes(state.options.note),
         asks=asks,
         effects=[Effect("tell the world", tell_world, sorted(state.passwords.values()), "box")],
         offers={
@@ -107,6 +114,13 @@ def plan(state: State) -> Plan:
             }
         },
     )
+
+
+def notes(text: str) -> list[Any]:
+    from lightkube.models.meta_v1 import ObjectMeta
+    from lightkube.resources.core_v1 import ConfigMap
+
+    return [ConfigMap(metadata=ObjectMeta(name="note"), data={"text": text})] if text else []
 
 
 class SampleCharm(ops.CharmBase):

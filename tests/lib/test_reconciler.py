@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import ops
@@ -14,6 +15,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 import sample
 
 from katonic import workload
+from tests import kubernetes_in_memory
+from tests.kubernetes_in_memory import Cluster
 
 FAR = testing.Secret({"username": "sample", "password": "far-password"}, id="secret:far00000")
 FAR_BAG = {"endpoint": "db:5432", "secret-user": "secret:far00000"}
@@ -351,6 +354,75 @@ def test_no_log_line_and_no_shown_plan_holds_a_secret(ctx, complete, caplog):
     said = shown + caplog.text + "".join(it.message for it in ctx.juju_log)
     secrets = {"far-password", sealed(out)["password"]}
     assert not [it for it in secrets if it in said]
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
+    cluster = Cluster()
+    cluster.deployed("lab", "sample", {"box": "box:1"}, 1)
+    with kubernetes_in_memory.serve(cluster):
+        yield cluster
+
+
+def noting(state: testing.State, text: str) -> testing.State:
+    return dataclasses.replace(state, config={"note": text})
+
+
+def test_an_object_is_applied_and_goes_when_it_is_no_longer_wanted(ctx, complete, cluster):
+    noted = ctx.run(ctx.on.config_changed(), noting(complete, "hello"))
+    assert cluster.applied["ConfigMap note"]["data"] == {"text": "hello"}
+    assert not [it.message for it in ctx.juju_log if "127.0.0.1" in it.message]
+    changes(ctx)
+    again = ctx.run(ctx.on.update_status(), noted)
+    assert not changes(ctx)
+    after = ctx.run(ctx.on.config_changed(), noting(again, ""))
+    assert not cluster.applied
+    assert after.unit_status == ops.ActiveStatus()
+    cluster.calls.clear()
+    ctx.run(ctx.on.update_status(), after)
+    assert not cluster.calls
+
+
+def test_who_has_had_no_object_needs_no_trust(ctx, complete, cluster):
+    cluster.refuses = 403
+    out = ctx.run(ctx.on.config_changed(), complete)
+    assert out.unit_status == ops.ActiveStatus()
+    assert not cluster.calls
+
+
+def test_without_trust_it_says_so_and_what_runs_goes_on(ctx, complete, cluster):
+    out = ctx.run(ctx.on.config_changed(), complete)
+    cluster.refuses = 403
+    after = ctx.run(ctx.on.config_changed(), noting(out, "hello"))
+    assert after.unit_status == ops.BlockedStatus("run: juju trust sample --scope=cluster")
+    assert is_running(after)
+    assert offered(after) == offered(out)
+    assert is_running(after, "notify-retry"), "no event tells that it has been trusted"
+
+
+def test_what_was_applied_when_it_went_wrong_half_way_is_still_taken_away(ctx, complete, cluster):
+    cluster.refuses = 503
+    out = ctx.run(ctx.on.config_changed(), noting(complete, "hello"))
+    assert isinstance(out.unit_status, ops.WaitingStatus)
+    cluster.refuses = 0
+    noted = ctx.run(ctx.on.config_changed(), noting(complete, "hello"))
+    forgetful = dataclasses.replace(noted, relations=out.relations)
+    ctx.run(ctx.on.config_changed(), noting(forgetful, ""))
+    assert not cluster.applied
+
+
+def test_only_the_leader_applies_and_prunes(ctx, complete, cluster):
+    noted = ctx.run(ctx.on.config_changed(), noting(complete, "hello"))
+    cluster.calls.clear()
+    follower = dataclasses.replace(noting(noted, ""), leader=False, planned_units=2)
+    ctx.run(ctx.on.config_changed(), follower)
+    assert not cluster.calls
+
+
+def test_show_plan_names_the_objects(ctx, complete, cluster):
+    out = ctx.run(ctx.on.config_changed(), noting(complete, "hello"))
+    ctx.run(ctx.on.action("show-plan"), out)
+    assert "- ConfigMap note\n" in ctx.action_results["plan"]
 
 
 def test_the_restart_action_restarts_the_services(ctx, complete):

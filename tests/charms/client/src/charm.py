@@ -3,9 +3,10 @@
 
 from dataclasses import dataclass
 
+import msgspec
 import ops
 
-from interfaces import oauth, postgresql_client, s3
+from interfaces import node_pools, oauth, postgresql_client, s3
 from katonic import Config, Container, Endpoint, Plan, Reconciler, Service, load_config
 
 
@@ -30,7 +31,7 @@ def plan(state: State) -> Plan:
     """Return what the client wants: its sleep, and something of everyone."""
     return Plan(
         containers={"box": Container(services={"sleep": Service("sleep infinity")})},
-        resources=notes(state) if state.options.note else None,
+        resources=notes(state) if state.options.note else [],
         asks={
             "database": postgresql_client.Requirer(database=state.options.database),
             "s3": s3.Requirer(bucket=state.options.bucket),
@@ -63,6 +64,7 @@ class ClientCharm(ops.CharmBase):
         self.database = Endpoint(self, "database", postgresql_client.Provider)
         self.s3 = Endpoint(self, "s3", s3.Provider)
         self.oauth = Endpoint(self, "oauth", oauth.Provider)
+        self.node_pools = Endpoint(self, "node-pools", node_pools.Provider)
         framework.observe(self.on["credentials"].action, self._on_credentials)
         self.reconciler = Reconciler(self, self.gather, plan)
         framework.observe(self.on.config_changed, self._on_config_changed)
@@ -73,6 +75,7 @@ class ClientCharm(ops.CharmBase):
 
     def _on_credentials(self, event: ops.ActionEvent) -> None:
         database, store, client = self.database.one, self.s3.one, self.oauth.one
+        pools = self.node_pools.one
         event.set_results(
             {
                 "database-uri": database.url("postgresql") if database else "",
@@ -83,6 +86,7 @@ class ClientCharm(ops.CharmBase):
                 "client-id": client.client_id if client else "",
                 "client-secret": client.client_secret if client else "",
                 "token-endpoint": client.token_endpoint if client else "",
+                "node-pools": msgspec.json.encode(pools).decode() if pools else "",
             }
         )
 
