@@ -153,7 +153,10 @@ def _install(requirements: str, site: Path) -> None:
 
 def _run(command: list[str]) -> str:
     environment = {**os.environ, "UV_PYTHON_DOWNLOADS": "never"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    try:
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    except FileNotFoundError:
+        raise ArchiveError(f"{command[0]} is not on PATH: install it, or use ./katonic") from None
     if done.returncode:
         raise ArchiveError(f"{' '.join(command[:3])}: {done.stderr.strip()[-2000:]}")
     return done.stdout

@@ -295,6 +295,8 @@ class Server:
         verb = request.path_params["verb"]
         do = self.store.end if verb == "destroy" else verbs.VERBS[verb]
         answer = do(model, **body)
+        if verb == "destroy":
+            self.dirty.add(model.uuid)  # a model without applications does not change by it
         await self.changed(model)
         return JSONResponse(answer)
 

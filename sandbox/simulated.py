@@ -224,6 +224,12 @@ class _Dispatch(_main._Manager):
         charm = type(code.charm.__name__, (code.charm,), {"on": emitters()})
         super().__init__(charm, backend, juju_context=context)
 
+    def destroy(self) -> None:
+        """End the dispatch; ops, which counts on the process's end, would keep the framework."""
+        super().destroy()
+        vars(ops.Framework)["on"]._cache.clear()
+        logging.getLogger().removeHandler(self.handler)
+
     def _load_charm_meta(self) -> ops.CharmMeta:
         return self._code.meta
 
@@ -376,7 +382,6 @@ class Simulation:
                     dispatch.run()
                 finally:
                     dispatch.destroy()
-                    logging.getLogger().removeHandler(dispatch.handler)
         except _main._Abort as abort:
             return abort.exit_code
         except Exception:
@@ -465,6 +470,9 @@ class Simulation:
                 raise _CALLED(done.code, list(argv), done.stdout, done.stderr)
             return SimpleNamespace(stdout=done.stdout)
 
+        def find() -> lightkube.KubeConfig:
+            return _CLUSTER
+
         def ask(_: httpx2.HTTPTransport, request: httpx2.Request) -> httpx2.Response:
             return self._ask_kubernetes(context.unit.name, request)
 
@@ -473,7 +481,7 @@ class Simulation:
         with (
             mock.patch.object(hookcmds._utils, "subprocess", processes),
             mock.patch.object(urllib.request, "_opener", self._opener),
-            mock.patch.object(lightkube.KubeConfig, "from_env", return_value=_CLUSTER),
+            mock.patch.object(lightkube.KubeConfig, "from_env", find),
             mock.patch.object(httpx2.HTTPTransport, "handle_request", ask),
         ):
             yield

@@ -1,9 +1,11 @@
 """Hooks run in process are answered as in a pod, and end the same from any order."""
 
 import collections
+import gc
 import urllib.request
 from pathlib import Path
 
+import ops
 import pytest
 from lab import PROBE
 from ops import testing
@@ -84,6 +86,14 @@ def test_one_seed_is_one_order(tmp_path: Path) -> None:
     for run in runs:
         run.settle()
     assert runs[0].told == runs[1].told
+
+
+def test_a_dispatch_leaves_nothing_of_ops_in_this_process(tmp_path: Path) -> None:
+    gc.collect()
+    before = sum(isinstance(it, ops.Framework) for it in gc.get_objects())
+    assert simulation(tmp_path / "x").settle() > 10
+    gc.collect()
+    assert sum(isinstance(it, ops.Framework) for it in gc.get_objects()) <= before
 
 
 def test_a_service_does_not_answer_before_it_is_up(tmp_path: Path) -> None:

@@ -23,7 +23,9 @@ from ops import testing
 
 from sandbox.bundle import read_bundle
 from sandbox.charm import Charm, read_charm
+from sandbox.model import Model
 from sandbox.simulated import Simulation, World
+from tests import kubernetes_in_memory
 
 ROOT = Path(__file__).parents[2]
 
@@ -83,14 +85,25 @@ class Outside:
             yield
 
 
-class Played(World):
+class Unreliable(World):
+    """What is outside and may fail."""
+
+    def __init__(self, application: str) -> None:
+        super().__init__(application)
+        self.refusals = 0
+        """How many times more nothing of it answers."""
+
+    def _refuses(self) -> bool:
+        refuses, self.refusals = self.refusals > 0, max(self.refusals - 1, 0)
+        return refuses
+
+
+class Played(Unreliable):
     """An application's part of what is outside."""
 
     def __init__(self, application: str, outside: Outside) -> None:
         super().__init__(application)
         self.execs, self.servers = outside.execs, outside.servers
-        self.refusals = 0
-        """How many times more nothing of it answers."""
 
     def execute(self, unit: str, container: str, args: testing.ExecArgs) -> testing.ExecResult:
         command = tuple(args.command)
@@ -116,9 +129,28 @@ class Played(World):
         response.begin()
         return response.status, response.read()
 
-    def _refuses(self) -> bool:
-        refuses, self.refusals = self.refusals > 0, max(self.refusals - 1, 0)
-        return refuses
+
+class Kubernetes(Unreliable):
+    """The cluster, where Juju has made of each application what it makes of it."""
+
+    model: Model
+
+    def __init__(self) -> None:
+        super().__init__("kubernetes")
+        self.cluster = kubernetes_in_memory.Cluster()
+
+    def answer(self, unit: str, request: urllib.request.Request) -> tuple[int, bytes]:
+        for name, it in self.model.applications.items():
+            images = dict.fromkeys(it.charm.containers, f"localhost/{it.charm.name}:1")
+            self.cluster.deployed(self.model.name, name, images, 1 + max(it.units, default=0))
+        method, url = request.get_method(), urlsplit(request.full_url)
+        trusted = self.model.applications[unit.partition("/")[0]].trust
+        allowed = trusted or (method == "GET" and "/pods/" in url.path)
+        self.cluster.refuses = 503 if self._refuses() else 0 if allowed else 403
+        body = request.data if isinstance(request.data, bytes) else b""
+        kind = request.get_header("Content-type")
+        code, said = self.cluster.answer(method, f"{url.path}?{url.query}", kind, body)
+        return code, json.dumps(said).encode()
 
 
 @functools.cache
@@ -141,7 +173,9 @@ def deployed(directory: Path, seed: int) -> Iterator[Simulation]:
     charms = {name: charm(it.charm) for name, it in bundle.applications.items()}
     found = {it.name: outside(it.name) for it in charms.values()}
     worlds = {name: functools.partial(Played, outside=it) for name, it in found.items()}
-    simulation = Simulation(directory, seed, worlds)
+    kubernetes = Kubernetes()
+    simulation = Simulation(directory, seed, worlds, kubernetes)
+    kubernetes.model = simulation.model
     for name, it in sorted(bundle.applications.items()):
         scale = it.units if charms[name].storage else 2
         simulation.model.deploy(
@@ -166,7 +200,7 @@ def _deploy_client(simulation: Simulation) -> None:
         for end in application.charm.endpoints.values()
         if end.role == "provider"
     ]
-    model.deploy("client", client, 2)
+    model.deploy("client", client, 2, config={"note": "hello"}, trust=True)
     for end in client.endpoints.values():
         found = sorted(it for it in providers if it[2] == end.interface and end.role == "requirer")
         if found:
@@ -206,6 +240,9 @@ def end(simulation: Simulation) -> dict[str, str]:
         content = secret.revisions[secret.latest].content
         granted = [target for _, target in secret.grants]
         found[f"secret {secret.owner} {secret.label}"] = [content, sorted(granted)]
+    assert isinstance(simulation.kubernetes, Kubernetes)
+    for name, it in simulation.kubernetes.cluster.applied.items():
+        found[f"kubernetes {name}"] = kubernetes_in_memory.shown(it)
     return {key: _named(simulation, it) for key, it in sorted(found.items())}
 
 

@@ -1,11 +1,17 @@
 """The bundle settles, from any order of events, with faults thrown in."""
 
 import collections
+import functools
 import gc
+import json
+import multiprocessing
+import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -18,6 +24,7 @@ import platform_in_process as platform
 
 RUNS = 200
 ROTATIONS = 30
+CHANGES = 10
 FAULTS = 6
 """How many faults a run has at most, and it ends after the last of them."""
 
@@ -52,6 +59,8 @@ def fault(simulation: Simulation) -> str:
         model.scale(application.name, random.randint(0, 3))
     elif kind == "outage" and isinstance(world, platform.Played):
         world.refusals = random.randint(1, 5)
+    elif kind == "outage of Kubernetes" and isinstance(simulation.kubernetes, platform.Unreliable):
+        simulation.kubernetes.refusals = random.randint(1, 10)
     elif kind == "container restarted" and unit.connected and unit.name in simulation.pods:
         simulation.restart_container(unit.name, random.choice(unit.connected))
     elif kind == "charm restarted" and unit.up:
@@ -73,6 +82,7 @@ KINDS = (
     "container restarted",
     "leader lost",
     "outage",
+    "outage of Kubernetes",
     "pod deleted",
     "scaled",
 )
@@ -139,67 +149,115 @@ def differences(found: Mapping[str, str], expected: Mapping[str, str]) -> str:
 
 
 def active(found: Mapping[str, str]) -> bool:
-    """Return whether every unit is active, without a word."""
-    return {it for key, it in found.items() if key.endswith("status")} == {'["active", ""]'}
+    """Return whether every unit is active."""
+    said = [json.loads(it) for key, it in found.items() if key.endswith("status")]
+    return {status for status, _ in said} == {"active"}
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a run ended: with what state, after how many hooks, through which faults."""
+
+    found: Mapping[str, str]
+    hooks: int
+    faults: collections.Counter[str]
+
+
+def ran(scenario: Callable[[Simulation], collections.Counter[str]], at: tuple[int, Path]) -> Ran:
+    """Run a scenario in a folder of its own, and return how it ended: all active, none told."""
+    seed, folder = at
+    folder.mkdir()
+    with platform.deployed(folder, seed) as simulation:
+        faults = scenario(simulation)
+    faults["dispatch"] += sum("failed: exit status" in text for *_, text in simulation.log)
+    found = platform.end(simulation)
+    assert active(found), f"seed {seed}: {found}"
+    assert not in_the_open(simulation, found), f"seed {seed}"
+    shutil.rmtree(folder)
+    return Ran(found, len(simulation.told), faults)
+
+
+def ran_all(
+    scenario: Callable[[Simulation], collections.Counter[str]], runs: int, folder: Path
+) -> list[Ran]:
+    """Run a scenario from so many orders of events, on every core, and return how each ended."""
+    # Forked, so that each process has what the fixtures have changed.
+    processes = ProcessPoolExecutor(os.cpu_count(), multiprocessing.get_context("fork"))
+    with processes as pool:
+        places = [(seed, folder / str(seed)) for seed in range(runs)]
+        return list(pool.map(functools.partial(ran, scenario), places, chunksize=5))
 
 
 def test_the_bundle_settles_to_the_same_state_from_200_event_orders(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    expected: dict[str, str] = {}
-    hooks: list[int] = []
-    faults: collections.Counter[str] = collections.Counter()
-    for seed in range(RUNS):
-        folder = tmp_path / str(seed)
-        folder.mkdir()
-        with platform.deployed(folder, seed) as simulation:
-            faults += live(simulation, FAULTS if seed else 0)
-        faults["dispatch"] += sum("failed: exit status" in text for *_, text in simulation.log)
-        hooks.append(len(simulation.told))
-        found = platform.end(simulation)
-        expected = expected or found
-        assert found == expected, f"seed {seed}: {differences(found, expected)}"
-        assert active(found), f"seed {seed}: {found}"
-        assert not in_the_open(simulation, found)
-        shutil.rmtree(folder)
+    all_runs = ran_all(amid_faults, RUNS, tmp_path)
+    for seed, run in enumerate(all_runs):
+        assert run.found == all_runs[0].found, (
+            f"seed {seed}: {differences(run.found, all_runs[0].found)}"
+        )
+    hooks = sorted(run.hooks for run in all_runs)
+    faults = sum((run.faults for run in all_runs), collections.Counter())
+    assert all(faults[it] for it in KINDS), f"not every fault happened: {faults}"
     with capsys.disabled():
         print(
-            f"\n{RUNS} orders, {sum(hooks)} events; per run {min(hooks)} to {max(hooks)}, "
-            f"median {sorted(hooks)[RUNS // 2]}; faults: {dict(faults)}"
+            f"\n{RUNS} orders, {sum(hooks)} events; per run {hooks[0]} to {hooks[-1]}, "
+            f"median {hooks[RUNS // 2]}; faults: {dict(faults)}"
         )
 
 
+def amid_faults(simulation: Simulation) -> collections.Counter[str]:
+    """Let the bundle come up; the first run, which the others are compared to, without faults."""
+    return live(simulation, FAULTS if simulation.seed else 0)
+
+
 def test_credentials_are_rotated_amid_faults_and_every_client_follows(tmp_path: Path) -> None:
-    expected: dict[str, str] = {}
-    for seed in range(ROTATIONS):
-        folder = tmp_path / str(seed)
-        folder.mkdir()
-        with platform.deployed(folder, seed) as simulation:
-            simulation.settle()
-            before = platform.end(simulation)
-            rotate(simulation)
-        found = platform.end(simulation)
-        expected = expected or found
-        assert found == expected, f"seed {seed}: {differences(found, expected)}"
-        assert active(found), f"seed {seed}: {found}"
-        assert found != before, "the rotation changed nothing"
-        for secret in simulation.model.secrets.values():
-            tracked = {consumer.revision for consumer in secret.consumers.values()}
-            assert tracked <= {secret.latest}, f"seed {seed}: {secret.label} is read as it was"
-            assert list(secret.revisions) == [secret.latest], "an old revision is left"
-        shutil.rmtree(folder)
+    all_runs = ran_all(rotated, ROTATIONS, tmp_path)
+    for seed, run in enumerate(all_runs):
+        assert run.found == all_runs[0].found, (
+            f"seed {seed}: {differences(run.found, all_runs[0].found)}"
+        )
 
 
-def rotate(simulation: Simulation) -> None:
+def rotated(simulation: Simulation) -> collections.Counter[str]:
+    """Rotate every credential of the settled bundle, and check that the old ones are gone."""
+    simulation.settle()
+    before = platform.end(simulation)
+    faults = rotate(simulation)
+    assert platform.end(simulation) != before, "the rotation changed nothing"
+    for secret in simulation.model.secrets.values():
+        tracked = {consumer.revision for consumer in secret.consumers.values()}
+        assert tracked <= {secret.latest}, f"{secret.label} is read as it was"
+        assert list(secret.revisions) == [secret.latest], "an old revision is left"
+    return faults
+
+
+def test_what_an_option_no_longer_asks_for_is_deleted_amid_faults(tmp_path: Path) -> None:
+    ran_all(emptied, CHANGES, tmp_path)
+
+
+def emptied(simulation: Simulation) -> collections.Counter[str]:
+    """Take the client's note away, and check that its object goes, and no other."""
+    simulation.settle()
+    before = platform.end(simulation)
+    simulation.model.set_config("client", {"note": ""})
+    faults = live(simulation, 3)
+    found = platform.end(simulation)
+    gone = {key for key in before.keys() - found.keys() if key.startswith("kubernetes")}
+    assert gone == {"kubernetes ConfigMap client-note"}
+    return faults
+
+
+def rotate(simulation: Simulation) -> collections.Counter[str]:
     """Run each action that rotates something on its leader, again if the dispatch dies."""
-    model = simulation.model
+    model, faults = simulation.model, collections.Counter()
     for application in list(model.applications.values()):
         for action in [it for it in application.charm.actions if it.startswith("rotate")]:
             task = None
             while task is None or task.message == "exit status 1":
-                live(simulation, 1)
+                faults += live(simulation, 1)
                 task = model.run_action(f"{application.name}/{application.leader}", action, {})
                 simulation.crashes = 0.1
                 while task.status in ("pending", "running"):
                     simulation.step()
-    live(simulation, 2)
+    return faults + live(simulation, 2)
