@@ -27,7 +27,6 @@ from lightkube.models.core_v1 import (
     NodeSelectorRequirement,
     NodeSelectorTerm,
     ObjectFieldSelector,
-    PersistentVolumeClaim,
     PersistentVolumeClaimSpec,
     PodAffinity,
     PodAffinityTerm,
@@ -48,7 +47,13 @@ from lightkube.models.core_v1 import (
 from lightkube.models.meta_v1 import LabelSelector, LabelSelectorRequirement, ObjectMeta
 from lightkube.models.rbac_v1 import PolicyRule, RoleRef, Subject
 from lightkube.resources.apps_v1 import StatefulSet
-from lightkube.resources.core_v1 import Namespace, Secret, Service, ServiceAccount
+from lightkube.resources.core_v1 import (
+    Namespace,
+    PersistentVolumeClaim,
+    Secret,
+    Service,
+    ServiceAccount,
+)
 from lightkube.resources.rbac_authorization_v1 import (
     ClusterRole,
     ClusterRoleBinding,
@@ -57,7 +62,7 @@ from lightkube.resources.rbac_authorization_v1 import (
 )
 
 from sandbox.events import VERSION
-from sandbox.model import Application, Model
+from sandbox.model import Application, Model, Storage
 
 DATA = "charm-data"
 FIRST_PORT = 38812
@@ -383,6 +388,19 @@ def _claim(
             resources=VolumeResourceRequirements(requests={"storage": f"{size}Mi"}),
         ),
     )
+
+
+def bound_claim(
+    model: Model, app: Application, controller: Controller, storage: Storage
+) -> PersistentVolumeClaim:
+    """Return the claim of a unit on the volume that a storage already has."""
+    claim = _claim(model, app, controller, storage.name, storage.size)
+    assert claim.metadata
+    assert claim.spec
+    claim.metadata.name = f"{claim_name(app, storage.name)}-{storage.unit.replace('/', '-')}"
+    claim.metadata.namespace = model.name
+    claim.spec.volumeName = storage.provider_id
+    return claim
 
 
 def _asked(app: Application) -> dict[str, str]:

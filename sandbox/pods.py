@@ -98,6 +98,8 @@ class Pods:
     def _write(self, model: Model, app: Application) -> None:
         want, key = wanted(app), (model.uuid, app.name)
         have = self.written.get(key) or self._read(model, app)
+        if have != want:
+            self._attach(model, app)
         if have.get("template") != want["template"]:
             password = self.password(model, app.name)
             for thing in layout.objects(model, app, self.controller, password):
@@ -112,6 +114,18 @@ class Pods:
                 scale = {"spec": {"replicas": want["replicas"]}}
                 self._patch(StatefulSet, app.name, scale, namespace=model.name)
         self.written[key] = want
+
+    def _attach(self, model: Model, app: Application) -> None:
+        """Claim the volumes that units are given, before their pods would get new ones."""
+        for storage in model.storage.values():
+            given = storage.unit.rpartition("/")[0] == app.name and not storage.attached
+            if not given or not storage.provider_id:
+                continue
+            claim: Any = layout.bound_claim(model, app, self.controller, storage)
+            if self._get(PersistentVolumeClaim, claim.metadata.name, model.name) is None:
+                # Only a volume that no claim is noted for can be claimed.
+                self._patch(PersistentVolume, storage.provider_id, {"spec": {"claimRef": None}})
+                self._apply(claim)
 
     def _read(self, model: Model, app: Application) -> dict[str, Any]:
         """Return what the cluster has of an application, {} when it has to be rendered anew."""

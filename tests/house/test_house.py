@@ -240,6 +240,38 @@ def test_the_bundle_leaves_no_application_without_what_it_requires(application):
     assert required <= related
 
 
+def words_of(constraints: str) -> dict[str, str]:
+    return dict(word.split("=", 1) for word in constraints.split())
+
+
+def pools(text: str) -> dict[str, str]:
+    """Return the label of each pool of node-pools' option, by the pool's name."""
+    return {it["name"]: it["label"] for it in yaml.safe_load(text)}
+
+
+@pytest.mark.parametrize("application", applications())
+def test_the_bundle_puts_each_application_on_a_pool_and_bounds_its_memory(application):
+    words = words_of(applications()[application]["constraints"])
+    assert words["mem"]
+    assert words["tags"] in pools(options("node-pools")["pools"]["default"]).values()
+
+
+def test_the_sandbox_has_the_pools_of_production():
+    overlay = read("bundle/overlays/sandbox.yaml")["applications"]["node-pools"]
+    assert pools(overlay["options"]["pools"]) == pools(options("node-pools")["pools"]["default"])
+
+
+def test_on_one_node_it_is_the_same_platform_without_pools():
+    overlay = read("bundle/overlays/one-node.yaml")["applications"]
+    assert overlay.pop("node-pools") is None
+    assert overlay.keys() == applications().keys() - {"node-pools"}
+    for application, it in overlay.items():
+        words = words_of(applications()[application]["constraints"])
+        del words["tags"]
+        assert words_of(it.pop("constraints")) == words
+        assert not it
+
+
 def test_the_sandbox_deploys_the_same_platform_from_source():
     overlay = read("bundle/overlays/sandbox.yaml")["applications"]
     assert overlay.keys() == applications().keys()

@@ -19,6 +19,7 @@ from deployed import (
     charm_path,
     deploy_on_juju,
     deploy_on_sandbox,
+    image,
 )
 
 
@@ -50,13 +51,13 @@ def deploy_client(platform: Platform) -> Iterator[Callable[[str], str]]:
     names: list[str] = []
 
     def deploy(name: str, **config: str | bool) -> str:
-        image = "ubuntu:24.04"
-        if ON_SANDBOX:
-            from sandbox import images
-
-            image = images.build(["charm-base"], lambda text: None)["charm-base"].reference
-        path = charm_path(ROOT / "tests/charms/client")
-        platform.juju.deploy(path, name, config=config, resources={"box-image": image})
+        platform.juju.deploy(
+            charm_path(ROOT / "tests/charms/client"),
+            name,
+            config=config,
+            resources={"box-image": image("charm-base", "ubuntu:24.04")},
+            constraints={"tags": "katonic.ai/node-pool=compute"},
+        )
         names.append(name)
         platform.settle(name)
         return name

@@ -20,7 +20,7 @@ SANDBOX = ROOT / "sandbox/juju"
 BINARY = os.environ.get("JUJU", str(SANDBOX))
 ON_SANDBOX = str(SANDBOX) == BINARY
 MODEL = os.environ.get("MODEL", "integration")
-APPLICATIONS = {"files", "keycloak", "mlflow", "mlflow-minio", "postgresql"}
+APPLICATIONS = {"files", "keycloak", "mlflow", "mlflow-minio", "node-pools", "postgresql"}
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,15 @@ def deploy_on_juju(juju: jubilant.Juju) -> None:
 def charm_path(folder: Path) -> Path:
     """Return the charm as the binary at hand can deploy it."""
     return folder if ON_SANDBOX else ROOT / "dist" / f"{folder.name}.charm"
+
+
+def image(name: str, published: str) -> str:
+    """Return an image as the cluster at hand can pull it: made here, or as published."""
+    if not ON_SANDBOX:
+        return published
+    from sandbox import images
+
+    return images.build([name], lambda text: None)[name].reference
 
 
 def eventually(holds: Callable[[], Any], timeout: float = 120, pause: float = 1) -> Any:

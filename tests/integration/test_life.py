@@ -17,6 +17,7 @@ WORKLOADS = {
     "keycloak": "keycloak",
     "mlflow": "mlflow",
     "mlflow-minio": "minio",
+    "node-pools": "node-pools",
     "postgresql": "postgresql",
 }
 """Each application's workload container."""

@@ -114,8 +114,9 @@ class MinioCharm(ops.CharmBase):
     def _secrets(self, options: Options) -> Secrets | None:
         given_key = options.encryption_key
         key = given(self, "encryption-key", given_key) if given_key else self.encryption_key.value
-        known = key and self.seed.available
-        return objectstore.made(self.app.name, self.seed, key, self.s3.apps) if known else None
+        if key is None or not self.seed.available:
+            return None
+        return objectstore.made(self.app.name, self.seed, key, self.s3.apps)
 
     def _on_rotate_key(self, event: ops.ActionEvent) -> None:
         client, apps = event.params.get("client", ""), self.s3.apps

@@ -487,3 +487,11 @@ def test_a_destroyed_model_leaves_nothing(state: Path, lab: Lab) -> None:
     while str(juju.model) in volumes():
         assert time.monotonic() < end
         time.sleep(0.5)
+
+
+def test_a_model_without_applications_is_destroyed(state: Path) -> None:
+    juju = jubilant.Juju(cli_binary=str(ROOT / "sandbox/juju"))
+    name = f"empty-{os.getpid()}"
+    juju.add_model(name)
+    juju.destroy_model(name, timeout=60)
+    assert name not in juju.cli("models", include_model=False)

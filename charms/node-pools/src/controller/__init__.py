@@ -1,0 +1,1 @@
+"""Keeps the pods of a namespace on their pools of nodes, and tells how they stand."""
