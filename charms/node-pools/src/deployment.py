@@ -114,7 +114,11 @@ def _configuration(controller: Controller) -> list[Any]:
 
 
 def _deployment(controller: Controller) -> Any:
-    from lightkube.models.apps_v1 import DeploymentSpec, DeploymentStrategy
+    from lightkube.models.apps_v1 import (
+        DeploymentSpec,
+        DeploymentStrategy,
+        RollingUpdateDeployment,
+    )
     from lightkube.models.core_v1 import PodTemplateSpec
     from lightkube.models.meta_v1 import LabelSelector, ObjectMeta
     from lightkube.resources.apps_v1 import Deployment
@@ -127,8 +131,10 @@ def _deployment(controller: Controller) -> Any:
         metadata=ObjectMeta(name=controller.name, labels=labels),
         spec=DeploymentSpec(
             replicas=1,
-            # Two that know other pools would each mend what the other has mended.
-            strategy=DeploymentStrategy(type="Recreate"),
+            # The old one goes first: two that know other pools would undo each other's work.
+            strategy=DeploymentStrategy(
+                rollingUpdate=RollingUpdateDeployment(maxSurge=0, maxUnavailable=1)
+            ),
             selector=LabelSelector(matchLabels=labels),
             template=PodTemplateSpec(metadata=metadata, spec=_pod(controller)),
         ),
