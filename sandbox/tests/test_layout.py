@@ -194,3 +194,16 @@ def test_a_pod_that_waits_says_why_in_kubernetes_words() -> None:
     unpulled = ContainerStatus("c1:1", "", "c1", False, 0, state=state)
     assert pods.why_not_running(PodStatus(containerStatuses=[unpulled])) == "c1: ImagePullBackOff"
     assert pods.why_not_running(PodStatus()) == ""
+
+
+def test_storage_that_is_given_again_is_claimed_by_its_volumes_name() -> None:
+    model, app = deployed("b", charm())
+    (storage,) = model.storage.values()
+    storage.provider_id = "pvc-of-before"
+    claim: Any = layout.bound_claim(model, app, ABOUT, storage)
+    template: Any = layout.stateful_set(model, app, ABOUT)
+    (wanted,) = template.spec.volumeClaimTemplates
+    assert claim.metadata.name == f"{wanted.metadata.name}-b-0"
+    assert claim.metadata.namespace == "golden"
+    assert claim.spec.volumeName == "pvc-of-before"
+    assert wanted.spec.volumeName is None
