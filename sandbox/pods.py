@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lightkube import ApiError, Client
+from lightkube.core import decoders
 from lightkube.models.core_v1 import PodStatus
 from lightkube.resources.apps_v1 import StatefulSet
 from lightkube.resources.core_v1 import (
@@ -56,6 +57,15 @@ class PodNews:
     message: str
 
 
+def learn_kinds() -> None:
+    """Have msgspec learn every kind before there are threads: two that do so at once crash it."""
+    kept = (Namespace, PersistentVolume, PersistentVolumeClaim, Pod)
+    for kind in (*kept, *KINDS, *CLUSTER_KINDS):
+        decoders.decode_list(b'{"items": []}', kind)
+    decoders.decode_watch_event(b'{"type": "", "object": {}}')
+    decoders.decode_status(b"{}")
+
+
 def wanted(app: Application) -> dict[str, Any]:
     """Return what Kubernetes is to hold of an application, by what makes Juju write it."""
     return {
@@ -81,6 +91,7 @@ class Pods:
     ):
         self.client, self.controller, self.password = client, controller, password
         self.written: dict[tuple[str, str], dict[str, Any]] = {}
+        learn_kinds()
 
     def sync(self, model: Model) -> dict[str, tuple[str, str]]:
         """Write what differs; return each application's ClusterIP and its service's uid."""
