@@ -12,7 +12,7 @@ from sandbox import pods
 
 pods.learn_kinds()
 sys.setswitchinterval(1e-6)
-kinds = [*pods.KINDS, *pods.CLUSTER_KINDS, pods.Pod, pods.PersistentVolumeClaim, pods.Namespace] * 2
+kinds = [*pods.KINDS, *pods.CLUSTER_KINDS, pods.Pod, pods.PersistentVolumeClaim] * 2
 together = threading.Barrier(len(kinds))
 
 def read(kind):
