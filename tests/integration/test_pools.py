@@ -213,21 +213,19 @@ def test_nothing_else_is_on_platform_deployment_and_storage_nodes(platform: Plat
             application = pod["metadata"]["labels"]["app.kubernetes.io/name"]
             assert labels.get(application) == closed[node], pod["metadata"]["name"]
         elif node in closed:
-            # Another model may have its platform here: then its pods ask for the pool themselves.
-            assert closed[node] in required_pools(pod), pod["metadata"]["name"]
+            # Another model may have its platform here: then its pods name the pool themselves.
+            assert closed[node] in named_pools(pod), pod["metadata"]["name"]
 
 
-def required_pools(pod: dict[str, Any]) -> set[str]:
-    """Returns the labels that a pod requires of its node, as key=value."""
-    required = (
-        pod["spec"]
-        .get("affinity", {})
-        .get("nodeAffinity", {})
-        .get("requiredDuringSchedulingIgnoredDuringExecution", {})
-    )
+def named_pools(pod: dict[str, Any]) -> set[str]:
+    """Return the labels that a pod requires or prefers of its node, as key=value."""
+    affinity = pod["spec"].get("affinity", {}).get("nodeAffinity", {})
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution", {})
+    preferred = affinity.get("preferredDuringSchedulingIgnoredDuringExecution", [])
+    terms = [*required.get("nodeSelectorTerms", []), *(it["preference"] for it in preferred)]
     return {f"{key}={value}" for key, value in pod["spec"].get("nodeSelector", {}).items()} | {
         f"{it['key']}={value}"
-        for term in required.get("nodeSelectorTerms", [])
+        for term in terms
         for it in term.get("matchExpressions", [])
         if it["operator"] == "In"
         for value in it["values"]
