@@ -4,10 +4,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import accounts
 import admin
 import keycloak
 import ops
-import people
 import realm
 
 from interfaces import ingress, oauth, postgresql_client
@@ -141,7 +141,7 @@ class KeycloakCharm(ops.CharmBase):
     def _on_add_user(self, event: ops.ActionEvent) -> None:
         try:
             logins, options = admin.logins(self.seed), load_config(self, realm.Options)
-            event.set_results(people.add(logins, options.realm, event.params))
+            event.set_results(accounts.add(logins, options.realm, event.params))
         except (Invalid, NotYet) as reason:
             event.fail(str(reason))
 

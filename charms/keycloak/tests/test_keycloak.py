@@ -36,8 +36,8 @@ def load(*names):
     return modules
 
 
-realm, keycloak, _, admin, people, charm, world = load(
-    "realm", "keycloak", "api", "admin", "people", "charm", "world"
+realm, keycloak, _, admin, accounts, charm, world = load(
+    "realm", "keycloak", "api", "admin", "accounts", "charm", "world"
 )
 
 METADATA = yaml.safe_load((ROOT / "charmcraft.yaml").read_text())
@@ -416,7 +416,7 @@ ADA = {"username": "ada", "email": "ada@example.org"}
 
 def test_a_new_person_gets_a_password_for_one_sign_in(there):
     sync()
-    told = people.add(LOGINS, "platform", {**ADA, "first-name": "Ada"})
+    told = accounts.add(LOGINS, "platform", {**ADA, "first-name": "Ada"})
     ada = there.users("platform")["ada"]
     assert told == {"username": "ada", "password": ada["password"]}
     assert (ada["temporary"], ada["enabled"], ada["emailVerified"]) == (True, True, True)
@@ -424,13 +424,13 @@ def test_a_new_person_gets_a_password_for_one_sign_in(there):
     assert "roles" not in ada
     assert ada["requiredActions"] == ["UPDATE_PASSWORD", "UPDATE_PROFILE"], "the name is lacking"
     whole = {"username": "eve", "email": "e@e", "first-name": "Eve", "last-name": "Ash"}
-    people.add(LOGINS, "platform", whole)
+    accounts.add(LOGINS, "platform", whole)
     assert there.users("platform")["eve"]["requiredActions"] == ["UPDATE_PASSWORD"]
 
 
 def test_each_password_has_something_of_every_class(there):
     sync()
-    made = [people.add(LOGINS, "platform", {"username": it, "email": it}) for it in "abc"]
+    made = [accounts.add(LOGINS, "platform", {"username": it, "email": it}) for it in "abc"]
     passwords = {it["password"] for it in made}
     assert len(passwords) == 3
     for kind in (str.islower, str.isupper, str.isdigit, lambda it: not it.isalnum()):
@@ -439,9 +439,9 @@ def test_each_password_has_something_of_every_class(there):
 
 def test_who_has_an_account_keeps_the_password_and_may_become_an_administrator(there):
     sync()
-    people.add(LOGINS, "platform", ADA)
+    accounts.add(LOGINS, "platform", ADA)
     before = there.users("platform")["ada"]["password"]
-    told = people.add(LOGINS, "platform", {**ADA, "admin": True})
+    told = accounts.add(LOGINS, "platform", {**ADA, "admin": True})
     assert told == {"username": "ada", "role": "platform-admin", "password": "stays as it is"}
     ada = there.users("platform")["ada"]
     assert (ada["password"], ada["roles"]) == (before, ["platform-admin"])
@@ -453,7 +453,7 @@ def test_a_person_from_elsewhere_gets_no_password(there):
         "requiredActions": [],
         "federationLink": "ldap",
     }
-    told = people.add(LOGINS, "platform", {"username": "eve", "email": "eve@example.org"})
+    told = accounts.add(LOGINS, "platform", {"username": "eve", "email": "eve@example.org"})
     assert told["password"] == "stays as it is"
     assert "password" not in there.users("platform")["eve"]
 
@@ -461,27 +461,27 @@ def test_a_person_from_elsewhere_gets_no_password(there):
 def test_a_password_that_a_policy_refused_is_given_the_next_time(there):
     sync(password_policy="length(30)")
     with pytest.raises(Invalid, match="invalidPasswordMinLengthMessage") as refused:
-        people.add(LOGINS, "platform", ADA)
+        accounts.add(LOGINS, "platform", ADA)
     sync()
-    assert people.add(LOGINS, "platform", ADA)["password"] not in str(refused.value)
+    assert accounts.add(LOGINS, "platform", ADA)["password"] not in str(refused.value)
     assert there.users("platform")["ada"]["temporary"]
 
 
 def test_the_address_of_another_is_refused_in_keycloaks_words(there):
     sync()
-    people.add(LOGINS, "platform", ADA)
+    accounts.add(LOGINS, "platform", ADA)
     with pytest.raises(NotYet, match="User exists with same email"):
-        people.add(LOGINS, "platform", {**ADA, "username": "eve"})
+        accounts.add(LOGINS, "platform", {**ADA, "username": "eve"})
 
 
 def test_before_the_realm_is_there_nobody_is_added(there):
     with pytest.raises(NotYet, match="realm platform has no role platform-admin yet"):
-        people.add(LOGINS, "platform", ADA)
+        accounts.add(LOGINS, "platform", ADA)
 
 
 def test_while_keycloak_does_not_answer_nobody_is_added():
     with pytest.raises(NotYet, match="keycloak does not answer"):
-        people.add(LOGINS, "platform", ADA)
+        accounts.add(LOGINS, "platform", ADA)
 
 
 def test_a_charm_without_its_role_says_what_to_do(there):
