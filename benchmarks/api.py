@@ -4,8 +4,8 @@
 
 Starts a FerretDB with 1,000 projects, the API on it, and a FastAPI application that answers with
 the very same bytes whatever it is asked; asks both in turns for a page of the list of projects and
-for one project, and prints each and the ratios. With --writes somebody changes a project five times a
-second meanwhile, so that what is kept is not true for long.
+for one project, and prints each and the ratios. With --writes somebody changes a project five
+times a second meanwhile, so that what is kept is not true for long.
 """
 
 import argparse

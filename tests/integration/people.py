@@ -1,5 +1,6 @@
 """The platform's API as people with real accounts meet it."""
 
+import dataclasses
 import json
 import secrets
 import time
@@ -11,7 +12,6 @@ from typing import Any
 from deployed import Platform
 from keycloak_api import Keycloak
 
-CLIENT = "rights"
 PASSWORD = f"Aa1-{secrets.token_urlsafe(16)}"
 
 
@@ -60,8 +60,9 @@ class Accounts:
         self._made: list[str] = []
         self._tokens: dict[str, tuple[float, str]] = {}
         self._realm = "/admin/realms/platform"
+        self._client = f"people-{secrets.token_hex(4)}"
         client = {
-            "clientId": CLIENT,
+            "clientId": self._client,
             "publicClient": True,
             "directAccessGrantsEnabled": True,
             "protocolMappers": [
@@ -77,7 +78,7 @@ class Accounts:
             ],
         }
         self._post("clients", client)
-        query = f"{self._realm}/clients?clientId={CLIENT}"
+        query = f"{self._realm}/clients?clientId={self._client}"
         self._made.append(f"clients/{self._keycloak.get(query, self._keycloak.admin())[0]['id']}")
 
     def person(self, name: str, platform_admin: bool = False, sign_in: bool = True) -> Person:
@@ -105,20 +106,20 @@ class Accounts:
             assert person("GET", "/v1/me").status == 200
         return person
 
-    def fresh(self, person: Person) -> str:
-        """Return a token of a person's that is good for some minutes still."""
+    def anew(self, person: Person) -> Person:
+        """Return a person with a token that is good for some minutes still."""
         made, token = self._tokens[person.name]
         if time.monotonic() - made > 120:
             token = self.token(person.name)
             self._tokens[person.name] = time.monotonic(), token
-        return token
+        return dataclasses.replace(person, token=token)
 
     def token(self, name: str) -> str:
         """Return an access token for the API."""
         return self._keycloak.token(
             "platform",
             grant_type="password",
-            client_id=CLIENT,
+            client_id=self._client,
             username=name,
             password=PASSWORD,
             scope="openid profile email",

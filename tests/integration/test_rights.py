@@ -51,6 +51,7 @@ def houses(accounts: Accounts) -> Iterator[dict[str, House]]:
     root = accounts.person(f"root-{suffix}", platform_admin=True)
     made = {name: _house(accounts, root, f"{name}-{suffix}") for name in ("own", "other")}
     yield made
+    root = accounts.anew(root)
     for it in made.values():
         root("DELETE", f"/v1/projects/{it.project}", **ANY)
         assert root("DELETE", f"/v1/organizations/{it.organization}", **ANY).status == 204
@@ -164,12 +165,12 @@ def refusal(verb: Verb, role: Role, where: str) -> int:
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_cell_of_the_table(houses, accounts, verb, role, where):
-    who = houses["own"].members[role]
-    who = dataclasses.replace(who, token=accounts.fresh(who))
+    who = accounts.anew(houses["own"].members[role])
+    house = dataclasses.replace(houses[where], root=accounts.anew(houses[where].root))
     asked, done = HOW[verb]
     everywhere = role == "platform-admin" or verb == "user.list"
     allowed = role in RIGHTS[verb] and (where == "own" or everywhere)
-    answer = asked(who, houses[where])
+    answer = asked(who, house)
     assert answer.status == (done if allowed else refusal(verb, role, where)), answer.body
     if answer.status in (403, 404):
         assert answer.headers["content-type"] == "application/problem+json"
@@ -177,29 +178,29 @@ def test_a_cell_of_the_table(houses, accounts, verb, role, where):
         assert verb in answer.json["detail"]
 
 
-def test_what_a_project_and_an_organization_say_one_may_do_is_what_one_may(houses):
+def test_what_a_project_and_an_organization_say_one_may_do_is_what_one_may(houses, accounts):
     house = houses["own"]
     for role in ROLES:
         for path, kind in (
             (f"/v1/projects/{house.project}", "project"),
             (f"/v1/organizations/{house.organization}", "organization"),
         ):
-            answer = house.members[role]("GET", path)
+            answer = accounts.anew(house.members[role])("GET", path)
             if answer.status == 200:
                 said = set(answer.json["permissions"])
                 assert f"{kind}.read" in said
                 assert said == {it for it in said if role in RIGHTS[it]}
 
 
-def test_the_users_of_another_organization_are_not_in_an_admins_list(houses):
-    admin = houses["own"].members["organization-admin"]
+def test_the_users_of_another_organization_are_not_in_an_admins_list(houses, accounts):
+    admin = accounts.anew(houses["own"].members["organization-admin"])
     found = {it["id"] for it in admin("GET", "/v1/users?limit=200").json["items"]}
     assert houses["own"].members["organization-member"].id in found
     assert houses["other"].members["organization-member"].id not in found
 
 
 def test_who_is_deactivated_is_refused_and_gets_no_token_any_more(houses, accounts):
-    root = houses["own"].root
+    root = accounts.anew(houses["own"].root)
     person = accounts.person(f"gone-{secrets.token_hex(3)}")
     assert person("GET", "/v1/projects").status == 200
     assert root("PATCH", f"/v1/users/{person.id}", {"active": False}).status == 200
@@ -212,7 +213,7 @@ def test_who_is_deactivated_is_refused_and_gets_no_token_any_more(houses, accoun
 
 
 def test_one_with_an_account_is_invited_before_they_ever_signed_in(houses, accounts):
-    root, house = houses["own"].root, houses["own"]
+    root, house = accounts.anew(houses["own"].root), houses["own"]
     person = accounts.person(f"early-{secrets.token_hex(3)}", sign_in=False)
     said = {"user": f"{person.name}@example.org", "role": "viewer"}
     assert root("POST", f"/v1/projects/{house.project}/members", said).status == 201

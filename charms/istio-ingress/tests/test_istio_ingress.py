@@ -149,7 +149,7 @@ def test_an_address_of_ipv6_stands_in_brackets():
             "config routes: mlflow: sign-in=maybe: invalid enum value 'maybe'; "
             "allowed: edge, own, none",
         ),
-        ("mlflow: {paht: /x}", "config routes: mlflow: paht; allowed: path, host, sign-in"),
+        ("mlflow: {folder: /x}", "config routes: mlflow: folder; allowed: path, host, sign-in"),
         ("mlflow: /x", "config routes: mlflow=/x: expected a mapping; allowed: path, host"),
         ("[mlflow]", "config routes: expected a mapping"),
         ("mlflow: {path: [", "config routes: line 1: "),

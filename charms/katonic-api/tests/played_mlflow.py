@@ -71,9 +71,12 @@ class MLflow:
                 self.experiments[said["experiment_id"]]["lifecycle_stage"] = "deleted"
                 return httpx2.Response(200, json={})
             case "runs/search":
-                wanted = said["experiment_ids"]
+                wanted, cursor = said["experiment_ids"], said.get("page_token", "0")
+                if not cursor.isdecimal():
+                    code = "INVALID_PARAMETER_VALUE"
+                    return httpx2.Response(400, json={"error_code": code, "message": "no token"})
                 found = [it for it in self.runs if it["info"]["experiment_id"] in wanted]
-                start = int(said.get("page_token", "0"))
+                start = int(cursor)
                 end = start + said["max_results"]
                 more = {"next_page_token": str(end)} if end < len(found) else {}
                 return httpx2.Response(200, json={"runs": found[start:end], **more})

@@ -109,7 +109,7 @@ def _complete(method: str, operation: dict[str, Any]) -> None:
     answers = operation["responses"]
     if method == "get":
         answers.pop("422", None)
-    codes = [401, 403, 422, 503]
+    codes = [401, 403, 405, 422, 503]
     if "requestBody" in operation:
         codes += [400, 411, 413]
     for code, it in declared(*codes).items():

@@ -223,6 +223,8 @@ class Files:
             status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
             if status == 404:
                 raise not_found("file") from None
+            if status == 400:
+                raise Problem(422, "This cursor is not of this list.") from None
             if status == 416:
                 raise Problem(416, "The file has no such range.") from None
             if error.response.get("Error", {}).get("Code") == "XMinioStorageFull":
