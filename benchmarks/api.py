@@ -230,7 +230,8 @@ def ferretdb(given: str | None) -> str:
     """Return the program, built by the sandbox if none is given."""
     if given:
         return given
-    from sandbox import home, images
+    from sandbox import images
+    from sandbox.cluster import home
     from sandbox.images.recipes import ferretdb as layer
 
     images.build(["ferretdb"], print)

@@ -20,7 +20,7 @@ from deployed import (
     deploy_on_juju,
     deploy_on_sandbox,
 )
-from people import SLOWEST, Person, choice
+from visitors import SLOWEST, Person, choice
 
 CHROMIUM = "/usr/bin/chromium"
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 import mlflow
 import pytest
 from deployed import Platform
-from people import Person
 from playwright.sync_api import Page, expect
+from visitors import Person
 
 SIZES: dict[str, Any] = {
     "desktop": {"width": 1440, "height": 900},

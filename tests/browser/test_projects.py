@@ -6,8 +6,8 @@ from pathlib import Path
 import mlflow
 import pytest
 from deployed import Platform
-from people import Person
 from playwright.sync_api import expect
+from visitors import Person
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pytest
 from deployed import Platform, eventually
-from people import Person
 from playwright.sync_api import expect
+from visitors import Person
 
 
 @pytest.fixture

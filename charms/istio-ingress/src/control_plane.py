@@ -18,6 +18,8 @@ _KINDS = ["extensions.istio.io", "networking.istio.io", "security.istio.io", "te
 _DISCOVERY, _METRICS = 15012, 15014
 SIGN_IN = "sign-in"
 """The name of who decides at the edge, among Istio's providers."""
+RETRY = "connect-failure,refused-stream,reset-before-request,unavailable,cancelled"
+"""When a request is made again, at another unit: when none has seen it."""
 _LOG = {
     "time": "%START_TIME%",
     "request_id": "%REQ(X-REQUEST-ID)%",
@@ -153,7 +155,6 @@ def _mesh(site: Site, mesh: Mesh) -> dict[str, Any]:
 
     No provider of metrics: it would bring Envoy filters that Envoy as it is does not have.
     """
-    retry = "connect-failure,refused-stream,reset-before-request,unavailable,cancelled"
     log = {
         "accessLogFile": "/dev/stdout",
         "accessLogEncoding": "JSON",
@@ -165,7 +166,7 @@ def _mesh(site: Site, mesh: Mesh) -> dict[str, Any]:
         "ingressControllerMode": "OFF",
         "enableAutoMtls": False,
         "defaultConfig": {"discoveryAddress": discovery(site)},
-        "defaultHttpRetryPolicy": {"attempts": 3, "retryOn": retry},
+        "defaultHttpRetryPolicy": {"attempts": 3, "retryOn": RETRY},
         "extensionProviders": [{"name": SIGN_IN, "envoyExtAuthzHttp": _sign_in(site, mesh)}],
         **(log if mesh.access_log else {}),
     }

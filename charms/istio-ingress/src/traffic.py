@@ -14,8 +14,12 @@ from routes import Route, is_address, pods
 
 from interfaces import forward_auth
 
-OPEN, OPEN_SLASH, GUARDED, GUARDED_SLASH = "open", "open-slash", "guarded", "guarded-slash"
-"""How a rule of a route is called: Envoy lets through without asking what is called open."""
+OPEN, GUARDED = "open", "guarded"
+"""How rules of routes are called: Envoy lets through unasked what is called open."""
+_SAFE = {"-get": "GET", "-head": "HEAD"}
+"""What is behind the name of a rule for requests that change nothing, and their method."""
+_SLASH = "-slash"
+"""What is behind the name of a rule for requests that lack a slash."""
 _MIB = 2**20
 _FOREIGN = ("EnvoyFilter", "Telemetry", "TrafficExtension", "WasmPlugin")
 """The kinds by which others change what Envoy is made to load."""
@@ -138,7 +142,13 @@ def _guard(site: Site, edge: Edge) -> Iterable[Any]:
         "rules": [{}],
     }
     yield _object(site, "AuthorizationPolicy", f"{site.application}-{control_plane.SIGN_IN}", spec)
-    patches = [_pass(OPEN), _pass(OPEN_SLASH), _not_found(), _first(_script(edge))]
+    patches = [
+        *(_pass(f"{OPEN}{it}") for it in ("", *_SAFE, _SLASH)),
+        *(_again(f"{door}{it}") for door in (OPEN, GUARDED) for it in _SAFE),
+        _ask_again(),
+        _not_found(),
+        _first(_script(edge)),
+    ]
     spec = {
         "workloadSelector": {"labels": selected},
         "configPatches": patches,
@@ -150,8 +160,10 @@ def _type(name: str) -> str:
     return f"type.googleapis.com/envoy.{name}"
 
 
+_CONNECTIONS = {"name": "envoy.filters.network.http_connection_manager"}
+_DECIDES = "envoy.filters.http.ext_authz"
 _UNASKED = {
-    "envoy.filters.http.ext_authz": {
+    _DECIDES: {
         "@type": _type("extensions.filters.http.ext_authz.v3.ExtAuthzPerRoute"),
         "disabled": True,
     }
@@ -163,8 +175,34 @@ def _pass(rule: str) -> dict[str, Any]:
 
     It hangs on the route that was chosen: who compared paths once more could see another path.
     """
+    return _merge(rule, {"typed_per_filter_config": _UNASKED})
+
+
+def _again(rule: str) -> dict[str, Any]:
+    """Return what makes a request again that a unit has dropped before it answered."""
+    return _merge(rule, {"route": {"retry_policy": {"retry_on": f"{control_plane.RETRY},reset"}}})
+
+
+def _ask_again() -> dict[str, Any]:
+    """Return what asks who decides once more where nobody answers, which that one is used to."""
+    policy = {"num_retries": 2, "retry_on": "5xx,reset,connect-failure"}
+    value = {
+        "name": _DECIDES,
+        "typed_config": {
+            "@type": _type("extensions.filters.http.ext_authz.v3.ExtAuthz"),
+            "http_service": {"retry_policy": policy},
+        },
+    }
+    listener = {"filterChain": {"filter": {**_CONNECTIONS, "subFilter": {"name": _DECIDES}}}}
+    return {
+        "applyTo": "HTTP_FILTER",
+        "match": {"context": "GATEWAY", "listener": listener},
+        "patch": {"operation": "MERGE", "value": value},
+    }
+
+
+def _merge(rule: str, value: Mapping[str, Any]) -> dict[str, Any]:
     match = {"context": "GATEWAY", "routeConfiguration": {"vhost": {"route": {"name": rule}}}}
-    value = {"typed_per_filter_config": _UNASKED}
     return {
         "applyTo": "HTTP_ROUTE",
         "match": match,
@@ -196,9 +234,7 @@ def _first(script: str) -> dict[str, Any]:
             "default_source_code": {"inline_string": script},
         },
     }
-    listener = {
-        "filterChain": {"filter": {"name": "envoy.filters.network.http_connection_manager"}}
-    }
+    listener = {"filterChain": {"filter": _CONNECTIONS}}
     return {
         "applyTo": "HTTP_FILTER",
         "match": {"context": "GATEWAY", "listener": listener},
@@ -285,17 +321,21 @@ def _http_route(site: Site, edge: Edge, route: Route, host: str) -> Any:
         "name": host,
         "port": asked.port,
     }
-    rules: list[dict[str, Any]] = [
-        {
-            "name": GUARDED if route.sign_in == "edge" else OPEN,
-            "matches": [{"path": {"type": "PathPrefix", "value": route.path}}],
-            "filters": filters,
-            "timeouts": {"request": f"{seconds}s"},
-            "backendRefs": [backend],
-        }
+    door, path = _door(route), {"type": "PathPrefix", "value": route.path}
+    rule = {
+        "filters": filters,
+        "timeouts": {"request": f"{seconds}s"},
+        "backendRefs": [backend],
+    }
+    # A match each: a prefix is taken away only where there is one.
+    safe = {f"{door}{it}": {"path": path, "method": method} for it, method in _SAFE.items()}
+    rules = [
+        *(
+            {"name": name, "matches": [it], **rule}
+            for name, it in {**safe, door: {"path": path}}.items()
+        ),
+        *([_slash(route)] if stripped else []),
     ]
-    if stripped:
-        rules.append(_slash(route))
     own = route.host or (None if is_address(edge.host) else edge.host)
     parent = {
         "name": site.application,
@@ -309,13 +349,17 @@ def _http_route(site: Site, edge: Edge, route: Route, host: str) -> Any:
     return _object(site, "HTTPRoute", f"{site.application}-{route.name}", spec)
 
 
+def _door(route: Route) -> str:
+    return GUARDED if route.sign_in == "edge" else OPEN
+
+
 def _slash(route: Route) -> dict[str, Any]:
     """Return what adds a page's slash, without which its relative links would miss the prefix."""
     path = {"type": "ReplaceFullPath", "replaceFullPath": f"{route.path}/"}
     match = {"path": {"type": "Exact", "value": route.path}, "method": "GET"}
     redirect = {"type": "RequestRedirect", "requestRedirect": {"path": path, "statusCode": 302}}
     return {
-        "name": GUARDED_SLASH if route.sign_in == "edge" else OPEN_SLASH,
+        "name": f"{_door(route)}{_SLASH}",
         "matches": [match],
         "filters": [redirect],
     }

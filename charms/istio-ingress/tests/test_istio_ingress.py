@@ -215,17 +215,29 @@ def test_forward_auth_hears_whom_it_is_to_guard():
     assert asked == forward_auth.Requirer(ingress_app_names=("files", "mlflow"))
 
 
+def patched(part: str) -> set[str]:
+    """Return the names of the rules whose routes get a part."""
+    patches = made()["EnvoyFilter istio-ingress-requests"]["spec"]["configPatches"]
+    return {
+        it["match"]["routeConfiguration"]["vhost"]["route"]["name"]
+        for it in patches
+        if it["patch"]["operation"] == "MERGE" and part in it["patch"]["value"]
+    }
+
+
+def test_what_changes_nothing_is_asked_again_when_a_unit_drops_it_and_nothing_else():
+    again = patched("route")
+    assert again == {"open-get", "open-head", "guarded-get", "guarded-head"}
+    (methods,) = zip(*(it["matches"] for it in rules() if it["name"] in again), strict=True)
+    assert [it["method"] for it in methods] == ["GET", "HEAD"]
+
+
 def test_every_request_is_asked_about_but_for_rules_that_are_called_open():
     policy = made()["AuthorizationPolicy istio-ingress-sign-in"]["spec"]
     assert (policy["action"], policy["rules"]) == ("CUSTOM", [{}])
-    patches = made()["EnvoyFilter istio-ingress-requests"]["spec"]["configPatches"]
-    opened = {
-        it["match"]["routeConfiguration"]["vhost"]["route"]["name"]
-        for it in patches
-        if it["applyTo"] == "HTTP_ROUTE" and it["patch"]["operation"] == "MERGE"
-    }
-    assert opened == {"open", "open-slash"}
-    assert {it["name"] for it in rules()} == {"guarded", "guarded-slash"}
+    opened = patched("typed_per_filter_config")
+    assert opened == {"open", "open-get", "open-head", "open-slash"}
+    assert {it["name"] for it in rules()} == {it.replace("open", "guarded") for it in opened}
     said = having("mlflow: {sign-in: own}")
     assert {it["name"] for it in rules(state=said)} == opened
 
@@ -276,12 +288,13 @@ def test_while_nobody_decides_nobody_answers_for_it():
 
 
 def test_the_prefix_is_taken_away_where_the_application_wants_that():
-    first, slash = rules()
-    assert {it["type"] for it in first["filters"]} == {"URLRewrite", "RequestHeaderModifier"}
+    *both, slash = rules()
+    for it in both:
+        kinds = {that["type"] for that in it["filters"]}
+        assert kinds == {"URLRewrite", "RequestHeaderModifier"}
     assert slash["matches"][0]["path"] == {"type": "Exact", "value": "/lab-mlflow"}
     whole = having(applications=[application("mlflow", strip_prefix=False)])
-    (only,) = rules(state=whole)
-    assert only["filters"] == []
+    assert [it["filters"] for it in rules(state=whole)] == [[], [], []]
 
 
 def entry(state: Any = STATE) -> dict[str, Any]:

@@ -223,7 +223,7 @@ class Kubernetes:
                 outer.calls.append(f"{self.command} {self.path.partition('?')[0]}")
                 name = self.path.partition("?")[0].rpartition("/")[2]
                 length = int(self.headers.get("Content-Length") or 0)
-                said = json.loads(self.rfile.read(length)) if length else None
+                said = json.loads(self.rfile.read(length)) if length else {}
                 code, answer = 200, {}
                 if outer.refuses:
                     code, answer = outer.refuses, {"message": "customresourcedefinitions: no"}
