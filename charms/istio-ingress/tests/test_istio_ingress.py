@@ -339,7 +339,7 @@ def test_each_is_spoken_to_as_it_speaks(scheme, protocol, tls, timeout):
 
 def script(state: Any) -> str:
     patches = made(state)["EnvoyFilter istio-ingress-requests"]["spec"]["configPatches"]
-    (found,) = (it for it in patches if it["applyTo"] == "HTTP_FILTER")
+    (found,) = (it for it in patches if it["patch"]["operation"] == "INSERT_FIRST")
     return found["patch"]["value"]["typed_config"]["default_source_code"]["inline_string"]
 
 

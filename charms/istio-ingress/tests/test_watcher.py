@@ -120,7 +120,7 @@ def istiod(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
 
 
 def test_who_asks_the_watcher_hears_of_news_when_there_are_some(istiod):
-    watcher = watch.Watcher()
+    watcher = watch.Watcher(watch.SYNCHRONIZATION)
     start(*watcher.jobs)
     with answering(watcher.answers) as url:
         eventually(lambda: got(f"{url}/health")[0] == 200)
@@ -133,7 +133,7 @@ def test_who_asks_the_watcher_hears_of_news_when_there_are_some(istiod):
 
 
 def test_while_istiod_does_not_answer_the_watcher_says_so(istiod):
-    watcher = watch.Watcher()
+    watcher = watch.Watcher(watch.SYNCHRONIZATION)
     start(*watcher.jobs)
     with answering(watcher.answers) as url:
         eventually(lambda: got(f"{url}/health")[0] == 200)
@@ -141,6 +141,8 @@ def test_while_istiod_does_not_answer_the_watcher_says_so(istiod):
         eventually(lambda: got(f"{url}/state") == (503, "istiod does not answer\n"))
         istiod["proxies"] = None
         eventually(lambda: '"gateways": []' in got(f"{url}/state")[1])
+        istiod["proxies"] = {"detail": "somebody else"}
+        eventually(lambda: got(f"{url}/state") == (503, "istiod does not answer\n"))
 
 
 class Defined:
@@ -166,7 +168,7 @@ def bell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_charm_is_woken_for_news_and_reads_them(istiod, bell):
-    watcher = watch.Watcher()
+    watcher = watch.Watcher(watch.SYNCHRONIZATION)
     start(*watcher.jobs)
     with answering(watcher.answers) as url:
         follower = follow.Follower(url, Defined())

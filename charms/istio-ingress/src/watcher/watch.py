@@ -72,7 +72,8 @@ class Watcher:
     /health      whether istiod answers
     """
 
-    def __init__(self) -> None:
+    def __init__(self, istiod: str = SYNCHRONIZATION) -> None:
+        self._istiod = istiod
         self._seen: dict[str, Any] = {}
         self._news, self._pause = threading.Condition(), threading.Event()
 
@@ -108,8 +109,9 @@ class Watcher:
     def _watch(self) -> None:
         while True:
             try:
-                self._see(state(json.loads(ask(SYNCHRONIZATION)) or []))
-            except (OSError, ValueError, KeyError) as error:
+                self._see(state(json.loads(ask(self._istiod)) or []))
+            # Whoever answers with something else there is not istiod.
+            except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
                 if self._seen:
                     log.warning("istiod does not answer: %s", error)
                 self._see({})
