@@ -1,7 +1,7 @@
 """What the pages are to their charm: how they start, and what they are told."""
 
 import base64
-import os
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
@@ -112,7 +112,7 @@ def decisions(url: str, applications: Sequence[str]) -> forward_auth.Provider:
 
 def new_key() -> str:
     """Return a key of Fernet's."""
-    return base64.urlsafe_b64encode(os.urandom(32)).decode()
+    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
 
 
 def keys(content: Mapping[str, str]) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from katonic import (
     StoredSecret,
     given,
     load_config,
+    memory_limit,
 )
 
 
@@ -103,7 +104,7 @@ class MongodbCharm(ops.CharmBase):
 
     def _server(self) -> mongodb.Server | None:
         options = load_config(self, mongodb.Options)
-        memory = mongodb.memory_limit(self.unit.get_container("mongodb"))
+        memory = memory_limit(self.unit.get_container("mongodb"))
         keyfile, uri = self.keyfile.value, options.operator_password
         if keyfile is None or not self.seed.available:
             return None

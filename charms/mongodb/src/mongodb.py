@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
-import ops
 import yaml
 from administration import OPERATOR, OWN, PORT, Client, Member, Operator
 
 from interfaces.mongodb_client import Credentials, Provider, Request, Requirer
-from katonic import FILES, Config, Container, Databag, File, NotYet, Service, Step
+from katonic import FILES, Config, Container, Databag, File, Service, Step
 
 VERSION = "7.0.28"
 METRICS_PORT = 8088
@@ -146,25 +145,6 @@ def cache(memory: int) -> float:
     with version 2 of cgroups. Source: MongoDB's manual, storage.wiredTiger.engineConfig.
     """
     return round(max(0.25, (memory - 1024) / 2048), 3)
-
-
-def memory_limit(container: ops.Container) -> int | None:
-    """Return the container's memory limit in MiB, or None when it has none.
-
-    Raises:
-        NotYet: Pebble does not answer: an unknown limit is not the absence of one.
-    """
-    if not container.can_connect():
-        raise NotYet(f"waiting for Pebble in {container.name}")
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            with container.pull(path) as file:
-                limit = file.read().strip()
-        except ops.pebble.PathError:
-            continue
-        # Version 1 of cgroups says "none" by a number of bytes that no machine has.
-        return int(limit) >> 20 if limit.isdigit() and int(limit) < 1 << 60 else None
-    return None
 
 
 def ports(engine: Engine) -> list[int]:
