@@ -634,11 +634,13 @@ class _Kubernetes:
         where = f"{_CLUSTER_URL}/{url}?{urlencode(params)}"
         return urllib.request.Request(where, content, dict(headers or {}), method=method)  # noqa: S310
 
-    def send(self, request: urllib.request.Request, *, stream: bool = False) -> httpx2.Response:
+    def send(self, request: urllib.request.Request, *, stream: bool = False) -> Any:
         """Return what Kubernetes answers; raises ConnectError when there is none."""
         if self._world is None:
             raise httpx2.ConnectError("there is no Kubernetes", request=_ASKED)
         code, body = self._world.answer(self._unit, request)
+        if code < 400:
+            return SimpleNamespace(content=body, raise_for_status=lambda: None)
         return httpx2.Response(code, headers=_JSON, content=body, request=_ASKED)
 
     def close(self) -> None:

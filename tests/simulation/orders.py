@@ -8,6 +8,7 @@ each of its branches goes on by itself. A run is told by its seed, which names a
 import contextlib
 import functools
 import gc
+import hashlib
 import multiprocessing
 import os
 import secrets
@@ -129,5 +130,6 @@ def _prepare() -> None:
     """Make a process one that only simulates, after those that someone waits for."""
     os.nice(10)
     secrets.token_bytes = platform.token_bytes  # runs are compared: their secrets must not differ
+    hashlib.pbkdf2_hmac = functools.cache(hashlib.pbkdf2_hmac)  # slow on purpose
     gc.freeze()  # what is there stays there
     gc.set_threshold(100_000, 20, 100)

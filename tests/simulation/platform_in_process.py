@@ -142,12 +142,9 @@ class Kubernetes(Unreliable):
         """How many units of each application it has seen."""
 
     def answer(self, unit: str, request: urllib.request.Request) -> tuple[int, bytes]:
-        for name, it in self.model.applications.items():
-            if self.units.get(name) != (units := 1 + max(it.units, default=0)):
-                images = dict.fromkeys(it.charm.containers, f"localhost/{it.charm.name}:1")
-                self.cluster.deployed(self.model.name, name, images, units)
-                self.units[name] = units
         method, url = request.get_method(), urlsplit(request.full_url)
+        if method == "GET":
+            self._look()
         trusted = self.model.applications[unit.partition("/")[0]].trust
         allowed = trusted or (method == "GET" and "/pods/" in url.path)
         self.cluster.refuses = 503 if self._refuses() else 0 if allowed else 403
@@ -155,6 +152,15 @@ class Kubernetes(Unreliable):
         kind = request.get_header("Content-type")
         code, said = self.cluster.answer(method, f"{url.path}?{url.query}", kind, body)
         return code, json.dumps(said).encode()
+
+    def _look(self) -> None:
+        """See what Juju has made of the applications since."""
+        for name, it in self.model.applications.items():
+            units = 1 + max(it.units, default=0)
+            if self.units.get(name) != units:
+                images = dict.fromkeys(it.charm.containers, f"localhost/{it.charm.name}:1")
+                self.cluster.deployed(self.model.name, name, images, units)
+                self.units[name] = units
 
 
 @dataclass
