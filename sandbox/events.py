@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sandbox.model import Model, Relation, Unit
+    from sandbox.model import Model, Relation, Secret, Unit
 
 VERSION = "4.0.14"
 
@@ -159,20 +159,23 @@ def _relations(model: Model, unit: Unit) -> Iterator[Event]:
 
 def _secrets(model: Model, unit: Unit, now: float) -> Iterator[Event]:
     for secret in model.secrets.values():
-        about = Event("", secret_id=secret.id, secret_label=secret.label)
         if model.manages(unit.name, secret):
             for revision in model.unused(secret):
                 if not secret.revisions[revision].told:
-                    yield replace(about, kind="secret-remove", secret_revision=revision)
+                    yield _secret(secret, "remove", secret.label, revision)
             if secret.expires is not None and now >= secret.expires and not secret.expiry_told:
-                yield replace(about, kind="secret-expired", secret_revision=secret.latest)
+                yield _secret(secret, "expired", secret.label, secret.latest)
             if secret.rotates is not None and now >= secret.rotates:
-                yield replace(about, kind="secret-rotate")
+                yield _secret(secret, "rotate", secret.label)
         elif consumer := secret.consumers.get(unit.name):
             own = secret.label if secret.owner == unit.application else ""
             if max(consumer.told, consumer.revision) < secret.latest:
-                about = replace(about, secret_label=consumer.label or own)
-                yield replace(about, kind="secret-changed")
+                yield _secret(secret, "changed", consumer.label or own)
+
+
+def _secret(secret: Secret, what: str, label: str, revision: int | None = None) -> Event:
+    event = Event(f"secret-{what}", secret_id=secret.id, secret_label=label)
+    return replace(event, secret_revision=revision)
 
 
 def tell(model: Model, unit: Unit, event: Event) -> None:

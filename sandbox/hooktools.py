@@ -7,6 +7,7 @@ model refuses or does not have.
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -74,6 +75,12 @@ _FLAGS = {
     **dict.fromkeys(("resource-get", "storage-add"), ""),
 }
 """The flags of each tool; those that take a value end with "="."""
+_TAKES = {
+    tool: {it.rstrip("="): it.endswith("=") for it in flags.split()}
+    for tool, flags in _FLAGS.items()
+}
+"""Of each tool and flag, whether it takes a value."""
+_JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 _SHORT = {"r": "relation", "a": "all", "l": "log-level", "s": "storage", "o": "output"}
 _YAML = ("secret-get", "secret-info-get", "goal-state")
 _WRITERS = ("close-port", "open-port", "juju-log", "relation-set")
@@ -140,7 +147,7 @@ class HookContext:
             return Result(2, "", f"ERROR {error}\n")
         except ModelError as error:
             return Result(1, "", f"ERROR {error}\n")
-        if "format=" not in _FLAGS[name].split() or name in _WRITERS:
+        if "format" not in _TAKES[name] or name in _WRITERS:
             return Result(0, value or "")
         default = "yaml" if name in _YAML else "smart"
         return Result(0, _format(value, call.flags.get("format") or default))
@@ -316,7 +323,7 @@ class HookContext:
         path = call.flags.get("file")
         if path is None:
             return {}
-        content = yaml.load(self._read(path, call.stdin), yaml.BaseLoader) or {}  # noqa: S506
+        content = yaml.load(self._read(path, call.stdin), yaml.CBaseLoader) or {}  # noqa: S506
         if not isinstance(content, dict):
             raise _UsageError("expected a map of keys and values")
         return {str(key): str(value) for key, value in content.items()}
@@ -697,7 +704,7 @@ class HookContext:
 
 def _parse(argv: list[str], stdin: str) -> _Call:
     """Parse flags as Juju's tools do: anywhere before `--`, long or short, with `=` or without."""
-    takes = {f.rstrip("="): f.endswith("=") for f in _FLAGS[argv[0]].split()}
+    takes = _TAKES[argv[0]]
     flags: dict[str, str] = {}
     spelling: dict[str, str] = {}
     words: list[str] = []
@@ -726,7 +733,7 @@ def _parse(argv: list[str], stdin: str) -> _Call:
 def _format(value: Any, how: str) -> str:
     value = _plain(value)
     if how == "json":
-        return json.dumps(value, separators=(",", ":"), ensure_ascii=False) + "\n"
+        return _JSON.encode(value) + "\n"
     if how == "smart" and not isinstance(value, dict):
         if value is None or value in ("", []):
             return ""
@@ -753,7 +760,12 @@ def _status(status: Status) -> dict[str, Any]:
 
 
 def _goal(status: str, since: float) -> dict[str, str]:
-    return {"status": status, "since": f"{datetime.fromtimestamp(since, UTC):%Y-%m-%d %H:%M:%SZ}"}
+    return {"status": status, "since": _second(int(since))}
+
+
+@functools.lru_cache(maxsize=1000)
+def _second(since: int) -> str:
+    return f"{datetime.fromtimestamp(since, UTC):%Y-%m-%d %H:%M:%SZ}"
 
 
 def _rfc3339(when: float) -> str:

@@ -14,6 +14,7 @@ import functools
 import importlib.util
 import io
 import logging
+import marshal
 import os
 import shlex
 import shutil
@@ -28,10 +29,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from random import Random
-from types import SimpleNamespace
-from typing import Any
+from types import MethodType, SimpleNamespace
+from typing import Any, ClassVar
 from unittest import mock
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import httpx2
 import lightkube
@@ -39,7 +40,10 @@ import ops
 import ops.testing
 import yaml
 from lightkube.config.models import Cluster, User
+from lightkube.core.generic_client import GenericSyncClient
+from opentelemetry.trace import INVALID_SPAN, Span
 from ops import _main, hookcmds, storage
+from ops._private import tracer
 from ops._private.harness import _TestingPebbleClient
 from ops.log import JujuLogHandler
 from ops.model import _ModelBackend
@@ -172,7 +176,7 @@ class Pebble(_TestingPebbleClient):
         for location, volume in self._mounts.items():
             link = self._root / location.lstrip("/")
             link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(volume)
+            link.symlink_to(os.path.relpath(volume, link.parent))
 
     def _run(self, args: ops.testing.ExecArgs) -> ops.testing.ExecResult | None:
         for name, check in self._render_checks().items():
@@ -198,47 +202,128 @@ class _Backend(_ModelBackend):
         return self._pebbles[Path(socket_path).parent.name]
 
 
-class _Kept(storage.SQLiteStorage):
-    """What ops keeps of a charm between dispatches; it is gone with the pod."""
+class _Untraced:
+    """What ops enters for each thing it does; nobody looks at the traces of a simulation."""
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+    def __enter__(self) -> Span:
+        return INVALID_SPAN
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class _Kept:
+    """What ops keeps of a charm between dispatches, with its pod: one of ops's storages."""
 
     def __init__(self) -> None:
-        super().__init__(":memory:")
+        self._snapshots: dict[str, bytes] = {}
+        self._notices: list[tuple[str, ...]] = []
+        self.commit()
+
+    def commit(self) -> None:
+        """Keep what there is."""
+        self._kept = dict(self._snapshots), list(self._notices)
 
     def close(self) -> None:
         """Forget what was not committed, as the end of a process does."""
-        self._db.rollback()
+        self._snapshots, self._notices = dict(self._kept[0]), list(self._kept[1])
 
-    def __del__(self) -> None:
-        self._db.close()
+    def save_snapshot(self, handle_path: str, snapshot_data: Any) -> None:
+        """Set the data of a handle."""
+        self._snapshots[handle_path] = marshal.dumps(snapshot_data)
+
+    def load_snapshot(self, handle_path: str) -> Any:
+        """Return the data of a handle; raises NoSnapshotError when it has none."""
+        if handle_path not in self._snapshots:
+            raise storage.NoSnapshotError(handle_path)
+        return marshal.loads(self._snapshots[handle_path])  # noqa: S302 - written here
+
+    def drop_snapshot(self, handle_path: str) -> None:
+        """Forget the data of a handle."""
+        self._snapshots.pop(handle_path, None)
+
+    def save_notice(self, *notice: str) -> None:
+        """Remember that an observer is to get an event: event path, observer path, method."""
+        self._notices.append(notice)
+
+    def drop_notice(self, *notice: str) -> None:
+        """Forget it again."""
+        self._notices = [it for it in self._notices if it != notice]
+
+    def notices(self, event_path: str | None = None) -> list[tuple[str, ...]]:
+        """Return who is to get an event, or each of them."""
+        return [it for it in self._notices if event_path in (None, "", it[0])]
+
+
+class _Events(ops.ObjectEvents):
+    """A charm's events, defined by its first dispatch; in a pod there is no second."""
+
+    @classmethod
+    def define_event(cls, event_kind: str, event_type: type[ops.EventBase]) -> None:
+        """Define an event unless it is."""
+        if event_kind not in vars(cls):
+            super().define_event(event_kind, event_type)
+
+    def _event_kinds(self) -> list[str]:
+        return _kinds(type(self))
+
+
+@functools.cache
+def _kinds(events: type[_Events]) -> list[str]:
+    """Return the names of a charm's events, once all that ops knows of are defined."""
+    return [name for name in dir(events) if isinstance(getattr(events, name), ops.EventSource)]
+
+
+class _Framework(ops.Framework):
+    """ops's own, which looks at a method that observes once, and not at each dispatch again."""
+
+    fit: ClassVar[set[object]] = set()
+
+    def observe(self, bound_event: ops.BoundEvent, observer: Callable[[Any], None]) -> None:
+        """Register a method to be called when the event is emitted."""
+        if not isinstance(observer, MethodType) or observer.__func__ not in self.fit:
+            super().observe(bound_event, observer)
+            self.fit.add(getattr(observer, "__func__", None))
+            return
+        observing: Any = observer.__self__
+        emitter = bound_event.emitter
+        path, kind = observing.handle.path, bound_event.event_kind
+        self.register_type(bound_event.event_type, emitter, kind)
+        self._observer[path] = observing
+        self._observers.append((path, observer.__name__, emitter.handle.path, kind))
 
 
 class _Dispatch(_main._Manager):
     """One dispatch of a charm, as ops.main makes it, with nothing left behind in the process."""
 
+    _framework_class = _Framework
+
     def __init__(
         self, code: _Code, kept: _Kept, backend: _Backend, context: ops.JujuContext
     ) -> None:
         self._code, self._kept = code, kept
-        # ops defines a charm's events on its class, once: each dispatch needs a class of its own.
-        emitters = type("Events", (type(code.charm.on),), {})
-        charm = type(code.charm.__name__, (code.charm,), {"on": emitters()})
-        super().__init__(charm, backend, juju_context=context)
+        super().__init__(code.charm, backend, juju_context=context)
 
     def destroy(self) -> None:
         """End the dispatch; ops, which counts on the process's end, would keep the framework."""
         super().destroy()
         vars(ops.Framework)["on"]._cache.clear()
-        logging.getLogger().removeHandler(self.handler)
+        root = logging.getLogger()
+        root.handlers, level = self._before
+        root.setLevel(level)
 
     def _load_charm_meta(self) -> ops.CharmMeta:
         return self._code.meta
 
-    def _make_storage(self, dispatcher: Any) -> storage.SQLiteStorage:
+    def _make_storage(self, dispatcher: Any) -> Any:
         return self._kept
 
     def _setup_root_logging(self) -> None:
-        self.handler = JujuLogHandler(self._model_backend, logging.INFO)
-        logging.getLogger().addHandler(self.handler)
+        root = logging.getLogger()
+        self._before = root.handlers, root.level
+        root.handlers = [JujuLogHandler(self._model_backend, logging.INFO)]
+        root.setLevel(logging.INFO)
 
 
 @dataclass(frozen=True)
@@ -269,7 +354,9 @@ def load(folder: Path) -> _Code:
         if isinstance(it, type) and issubclass(it, ops.CharmBase) and it.__module__ == name
     )
     raw = yaml.safe_load((folder / "charmcraft.yaml").read_text())
-    return _Code(found, ops.CharmMeta(raw, raw.get("actions"), raw.get("config")))
+    emitters = type("Events", (_Events, type(found.on)), {})
+    charm = type(found.__name__, (found,), {"on": emitters()})
+    return _Code(charm, ops.CharmMeta(raw, raw.get("actions"), raw.get("config")))
 
 
 @dataclass
@@ -292,7 +379,7 @@ class Simulation:
     """
 
     directory: Path
-    seed: int = 0
+    seed: int | str = 0
     worlds: Mapping[str, Callable[[str], World]] = field(default_factory=dict)
     kubernetes: World | None = None
     crashes: float = 0.0
@@ -460,6 +547,13 @@ class Simulation:
             self.outside[application] = make(application)
         return self.outside[application]
 
+    def _resource(self, context: HookContext, name: str) -> str:
+        """Return the path of a file with what an agent fetches: an image's name."""
+        application = context.application
+        path = self.directory / f"{application.name}-{name}.yaml"
+        path.write_text(f"registrypath: {application.resources[name]}\n")
+        return str(path)
+
     @contextlib.contextmanager
     def _answering(self, context: HookContext) -> Iterator[None]:
         """Answer the charm's hook tools, and its HTTP requests by urllib and lightkube."""
@@ -468,33 +562,26 @@ class Simulation:
             done = context.run(list(argv), input or "")
             if done.code:
                 raise _CALLED(done.code, list(argv), done.stdout, done.stderr)
+            if argv[0] == "resource-get":
+                return SimpleNamespace(stdout=self._resource(context, argv[1]))
             return SimpleNamespace(stdout=done.stdout)
 
         def find() -> lightkube.KubeConfig:
             return _CLUSTER
 
-        def ask(_: httpx2.HTTPTransport, request: httpx2.Request) -> httpx2.Response:
-            return self._ask_kubernetes(context.unit.name, request)
+        def reach(*_: object) -> _Kubernetes:
+            return _Kubernetes(self.kubernetes, context.unit.name)
 
         self._http.unit = context.unit.name
         processes = SimpleNamespace(run=tool, CalledProcessError=_CALLED)
         with (
+            mock.patch.object(tracer, "start_as_current_span", _Untraced),
             mock.patch.object(hookcmds._utils, "subprocess", processes),
             mock.patch.object(urllib.request, "_opener", self._opener),
             mock.patch.object(lightkube.KubeConfig, "from_env", find),
-            mock.patch.object(httpx2.HTTPTransport, "handle_request", ask),
+            mock.patch.object(GenericSyncClient, "AdapterClient", reach),
         ):
             yield
-
-    def _ask_kubernetes(self, unit: str, request: httpx2.Request) -> httpx2.Response:
-        if self.kubernetes is None:
-            raise httpx2.ConnectError("there is no Kubernetes", request=request)
-        asked = urllib.request.Request(  # noqa: S310 - nothing is opened
-            str(request.url), request.read(), dict(request.headers), method=request.method
-        )
-        code, body = self.kubernetes.answer(unit, asked)
-        kind = {"Content-Type": "application/json"}
-        return httpx2.Response(code, headers=kind, content=body, request=request)
 
     def respond(self, unit: str, request: urllib.request.Request) -> tuple[int, bytes]:
         """Return what answers a request of a unit; raises URLError when nothing listens."""
@@ -527,24 +614,52 @@ class _Http(urllib.request.HTTPHandler, urllib.request.HTTPSHandler):
     https_open = http_open
 
 
+class _Kubernetes:
+    """What lightkube asks, where it would have a client of HTTP."""
+
+    def __init__(self, world: World | None, unit: str) -> None:
+        self._world, self._unit = world, unit
+
+    def build_request(
+        self,
+        method: str,
+        url: str,
+        *,
+        params: Mapping[str, str],
+        content: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout: object = None,
+    ) -> urllib.request.Request:
+        """Return a request."""
+        where = f"{_CLUSTER_URL}/{url}?{urlencode(params)}"
+        return urllib.request.Request(where, content, dict(headers or {}), method=method)  # noqa: S310
+
+    def send(self, request: urllib.request.Request, *, stream: bool = False) -> Any:
+        """Return what Kubernetes answers; raises ConnectError when there is none."""
+        if self._world is None:
+            raise httpx2.ConnectError("there is no Kubernetes", request=_ASKED)
+        code, body = self._world.answer(self._unit, request)
+        if code < 400:
+            return SimpleNamespace(content=body, raise_for_status=lambda: None)
+        return httpx2.Response(code, headers=_JSON, content=body, request=_ASKED)
+
+    def close(self) -> None:
+        """End what was never begun."""
+
+
 @contextlib.contextmanager
 def _process(environment: Mapping[str, str]) -> Iterator[None]:
     """Give the process a hook's environment for a while."""
-    before = {name: os.environ.get(name) for name in [*environment, "OPERATOR_DISPATCH"]}
-    os.environ.update(environment)
-    try:
+    with mock.patch.object(os, "environ", {**_ENVIRONMENT, **environment}):
         yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
 
 
-# Insecure: else each client of a hook reads all of the machine's certificates.
+_CLUSTER_URL = "http://kubernetes.default.svc"
+_JSON = {"Content-Type": "application/json"}
+_ASKED = httpx2.Request("GET", _CLUSTER_URL)
 _CLUSTER = lightkube.KubeConfig.from_one(
-    cluster=Cluster(server="http://kubernetes.default.svc", insecure=True), user=User()
+    cluster=Cluster(server=_CLUSTER_URL, insecure=True), user=User()
 )
+_ENVIRONMENT = dict(os.environ)
 _CALLED = subprocess.CalledProcessError
 _INTERVAL = "update-status-hook-interval"

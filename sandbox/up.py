@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,15 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from sandbox import cluster, images
+from sandbox import cluster, gateway, images
 from sandbox.charm import read_charm
 
 ROOT = Path(__file__).parents[1]
 JUJU = ROOT / "sandbox/juju"
 LOCAL = "localhost/katonic/"
+SIGN_IN = (
+    "./katonic juju run keycloak/leader add-user username=ada email=ada@example.com admin=true"
+)
 COLOURS = {"active": "green", "blocked": "red", "error": "bold red"}
 
 
@@ -73,8 +76,8 @@ class Screen:
             if before.get(name) != _said(it):
                 self.step(f"{name}: {_said(it)}")
 
-    def end(self, places: Sequence[Place]) -> None:
-        """Tell where everything is."""
+    def end(self, places: Sequence[Place], front: gateway.Front | None) -> None:
+        """Tell where everything is, first of all where a person goes in."""
         if self.live:
             self.live.stop()
         table = Table("Application", "Addresses", "Secrets", box=None, pad_edge=False)
@@ -82,6 +85,12 @@ class Screen:
             table.add_row(it.application, "\n".join(it.addresses), "\n".join(it.secrets))
         seconds = time.monotonic() - self.started
         self.console.print(f"\n[green]The platform is up[/] after {seconds:.0f} s.\n")
+        if front:
+            self.console.print(f"[bold]{front.url}[/]\n")
+            for trouble in front.troubles:
+                self.console.print(f"[yellow]{trouble}[/]\n", highlight=False, soft_wrap=True)
+            self.console.print("Make an account to sign in with:")
+            self.console.print(f"{SIGN_IN}\n", highlight=False, soft_wrap=True)
         self.console.print(table)
         self.console.print("\nLook around:  ./katonic juju status    Stop it:  ./katonic stop")
 
@@ -115,9 +124,10 @@ class Lines:
                 self.last[name] = _said(it)
                 self._print(application=name, **it["application-status"])
 
-    def end(self, places: Sequence[Place]) -> None:
+    def end(self, places: Sequence[Place], front: gateway.Front | None) -> None:
         """Tell where everything is."""
-        self._print(places=[asdict(it) for it in places])
+        way_in = {**asdict(front), "sign_in": SIGN_IN} if front else {}
+        self._print(**way_in, places=[asdict(it) for it in places])
 
     def _print(self, **words: Any) -> None:
         print(json.dumps({"seconds": round(time.monotonic() - self.started, 1), **words}))
@@ -147,7 +157,7 @@ def up(screen: Screen | Lines, model: str, overlays: Sequence[Path], timeout: fl
     Raises:
         Failure: An application cannot become active, or not within `timeout` seconds.
     """
-    cluster.start(screen.step)
+    started = cluster.start(screen.step)
     overlay = yaml.safe_load((ROOT / "bundle/overlays/sandbox.yaml").read_text())
     folders = localise(overlay)
     wanted = images_of(overlay)
@@ -166,7 +176,19 @@ def up(screen: Screen | Lines, model: str, overlays: Sequence[Path], timeout: fl
         bundle = str(ROOT / "bundle.yaml")
         juju("deploy", "--model", model, bundle, "--overlay", file.name, *more, "--trust")
     applications = wait(screen, model, timeout)
-    screen.end([place(name, it, folders.get(name)) for name, it in applications.items()])
+    places = [place(name, it, folders.get(name)) for name, it in applications.items()]
+    screen.end(places, front(screen, started, model, applications))
+
+
+def front(
+    screen: Screen | Lines, started: cluster.Cluster, model: str, applications: Container[str]
+) -> gateway.Front | None:
+    """Return the platform's one address, which leads to its gateway; None if it has none."""
+    if gateway.APPLICATION not in applications:
+        return None
+    option = (gateway.APPLICATION, "external-hostname")
+    hostname = juju("config", "--model", model, *option).strip()
+    return gateway.open_front(started, model, hostname, screen.step) if hostname else None
 
 
 def localise(overlay: dict[str, Any]) -> dict[str, Path]:

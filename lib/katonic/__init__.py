@@ -5,6 +5,7 @@ from katonic.reconciler import Reconciler, load_config, service_host
 from katonic.relations import Endpoint
 from katonic.secrets import Seed, StoredSecret, given
 from katonic.wire import Config, Databag, Secret
+from katonic.workload import memory_limit
 
 __all__ = [
     "FILES",
@@ -25,5 +26,6 @@ __all__ = [
     "StoredSecret",
     "given",
     "load_config",
+    "memory_limit",
     "service_host",
 ]

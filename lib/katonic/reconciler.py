@@ -36,6 +36,7 @@ _KINDS = "kubernetes-kinds"
 
 _TRANSIENT = (
     NotYet,
+    TimeoutError,  # of Pebble's socket, when the machine is busy
     ops.pebble.APIError,
     ops.pebble.ChangeError,
     ops.pebble.ConnectionError,

@@ -48,7 +48,13 @@ class Databag(msgspec.Struct, frozen=True, kw_only=True, rename="kebab"):
     @classmethod
     def complete(cls, raw: Mapping[str, str]) -> bool:
         """Return whether the far side has said all without which there is no data yet."""
-        return raw.keys() >= {it.encode_name for it in msgspec.structs.fields(cls) if it.required}
+        return raw.keys() >= {it.encode_name for it in _fields(cls) if it.required}
+
+
+@functools.cache
+def _fields(cls: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
+    """Return a type's fields, whose types msgspec looks up anew each time."""
+    return msgspec.structs.fields(cls)
 
 
 @functools.cache
@@ -62,7 +68,7 @@ def _secrets(cls: type[Databag]) -> dict[str, type[Secret]]:
 
 
 def _key(cls: type[msgspec.Struct], name: str) -> str:
-    return next(it.encode_name for it in msgspec.structs.fields(cls) if it.name == name)
+    return next(it.encode_name for it in _fields(cls) if it.name == name)
 
 
 def encode(bag: Databag, seal: Callable[[str, dict[str, str]], str]) -> dict[str, str]:
@@ -79,7 +85,7 @@ def _sealed(value: Any, place: str, seal: Callable[[str, dict[str, str]], str]) 
         case Secret():
             return seal(place[1:], present(msgspec.to_builtins(value)))
         case msgspec.Struct():
-            fields = {it.encode_name: it.name for it in msgspec.structs.fields(value)}
+            fields = {it.encode_name: it.name for it in _fields(type(value))}
             parts = {key: getattr(value, name) for key, name in fields.items()}
             return _sealed(present(parts), place, seal)
         case Mapping():
@@ -126,7 +132,7 @@ def decode(
     """
     if not cls.complete(raw):
         return None
-    text = {it.encode_name for it in msgspec.structs.fields(cls) if _is_text(it.type)}
+    text = {it.encode_name for it in _fields(cls) if _is_text(it.type)}
     data: dict[str, Any] = {}
     for key, value in raw.items():
         if key in cls.secrets():
@@ -178,7 +184,7 @@ def parse(data: Mapping[str, Any], cls: type[Struct]) -> Struct:
 
 def allowed(cls: type[msgspec.Struct], key: str) -> str:
     """Return "; allowed: ..." from the field's Literal or its Meta description, or nothing."""
-    (hint,) = [it.type for it in msgspec.structs.fields(cls) if it.encode_name == key] or [None]
+    (hint,) = [it.type for it in _fields(cls) if it.encode_name == key] or [None]
     words = _allowed(hint)
     return f"; allowed: {words}" if words else ""
 

@@ -281,3 +281,22 @@ def _silence(container: ops.Container, ready: str | Sequence[str]) -> str | None
     except (OSError, ops.pebble.Error):
         return ""
     return None
+
+
+def memory_limit(container: ops.Container) -> int | None:
+    """Return the container's memory limit in MiB, or None when it has none.
+
+    Raises:
+        NotYet: Pebble does not answer: an unknown limit is not the absence of one.
+    """
+    if not container.can_connect():
+        raise NotYet(f"waiting for Pebble in {container.name}")
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        try:
+            with container.pull(path) as file:
+                limit = file.read().strip()
+        except ops.pebble.PathError:
+            continue
+        # Version 1 of cgroups says "none" by a number of bytes that no machine has.
+        return int(limit) >> 20 if limit.isdigit() and int(limit) < 1 << 60 else None
+    return None

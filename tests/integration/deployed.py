@@ -20,7 +20,18 @@ SANDBOX = ROOT / "sandbox/juju"
 BINARY = os.environ.get("JUJU", str(SANDBOX))
 ON_SANDBOX = str(SANDBOX) == BINARY
 MODEL = os.environ.get("MODEL", "integration")
-APPLICATIONS = {"files", "keycloak", "mlflow", "mlflow-minio", "node-pools", "postgresql"}
+APPLICATIONS = {
+    "files",
+    "istio-ingress",
+    "katonic-api",
+    "katonic-ui",
+    "keycloak",
+    "mlflow",
+    "mlflow-minio",
+    "mongodb",
+    "node-pools",
+    "postgresql",
+}
 
 
 @dataclass(frozen=True)

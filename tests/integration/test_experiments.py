@@ -4,12 +4,14 @@ import json
 import os
 import secrets
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from deployed import Platform
+from deployed import ON_SANDBOX, Platform
+from keycloak_api import Keycloak
 
 with warnings.catch_warnings():  # it warns of itself when it is imported
     warnings.simplefilter("ignore")
@@ -19,6 +21,8 @@ with warnings.catch_warnings():  # it warns of itself when it is imported
 pytestmark = pytest.mark.filterwarnings("default")  # MLflow's client warns of its own ways
 
 SIZE = 50 * 1024 * 1024
+
+on_the_sandbox = pytest.mark.skipif(not ON_SANDBOX, reason="this machine knows the name there")
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +71,65 @@ def test_an_artifact_comes_back_as_it_went(run_id, tmp_path):
 def test_a_registered_model_is_loaded_and_works(run_id):
     model = pyfunc.load_model("models:/doubling/1")
     assert list(model.predict([1, 2, 3])) == [2, 4, 6]
+
+
+@pytest.fixture
+def outside(platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return MLflow's address for programs outside of the cluster, which trust the gateway."""
+    shown = platform.juju.run("istio-ingress/0", "get-certificate").results
+    (tmp_path / "katonic.pem").write_text(shown["authority"])
+    monkeypatch.setenv("MLFLOW_TRACKING_SERVER_CERT_PATH", str(tmp_path / "katonic.pem"))
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    return f"https://{platform.juju.config('istio-ingress')['external-hostname']}/mlflow"
+
+
+@pytest.fixture
+def token(platform: Platform) -> Iterator[str]:
+    """Yield a token for the platform of a client that an administrator has made by hand."""
+    keycloak = Keycloak(platform)
+    admin, clients = keycloak.admin(), "/admin/realms/platform/clients"
+    audience = {
+        "name": "the platform",
+        "protocol": "openid-connect",
+        "protocolMapper": "oidc-audience-mapper",
+        "config": {"included.custom.audience": "katonic-api", "access.token.claim": "true"},
+    }
+    trainer = {
+        "clientId": "trainer",
+        "secret": secrets.token_urlsafe(),
+        "serviceAccountsEnabled": True,
+        "protocolMappers": [audience],
+    }
+    keycloak.post(clients, trainer, admin)
+    asked = {"client-id": "trainer", "client-secret": trainer["secret"]}
+    yield keycloak.own_token(asked)
+    (made,) = keycloak.get(f"{clients}?clientId=trainer", keycloak.admin())
+    keycloak.delete(f"{clients}/{made['id']}", keycloak.admin())
+
+
+@on_the_sandbox
+def test_a_program_outside_logs_a_run_and_an_artifact_with_its_token(
+    outside, token, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", token)
+    client = mlflow.MlflowClient(tracking_uri=outside)
+    experiment = client.create_experiment(f"outside-{secrets.token_hex(4)}")
+    run = client.create_run(experiment).info.run_id
+    client.log_metric(run, "loss", 0.1)
+    (tmp_path / "word.txt").write_text("kept")
+    client.log_artifact(run, str(tmp_path / "word.txt"))
+    assert client.get_run(run).data.metrics == {"loss": 0.1}
+    assert Path(client.download_artifacts(run, "word.txt", str(tmp_path))).read_text() == "kept"
+
+
+@on_the_sandbox
+@pytest.mark.parametrize("forged", ["", "a.b.c"])
+def test_a_program_outside_without_a_token_of_the_platform_is_refused(
+    outside, forged, monkeypatch
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", forged)
+    with pytest.raises(mlflow.MlflowException, match="401"):
+        mlflow.MlflowClient(tracking_uri=outside).search_experiments()
 
 
 def test_artifacts_are_encrypted_at_rest(platform, run_id):

@@ -14,9 +14,13 @@ from deployed import APPLICATIONS, ON_SANDBOX, ROOT, Platform, charm_path, event
 
 WORKLOADS = {
     "files": "minio",
+    "istio-ingress": "istio-ingress",
+    "katonic-api": "katonic-api",
+    "katonic-ui": "katonic-ui",
     "keycloak": "keycloak",
     "mlflow": "mlflow",
     "mlflow-minio": "minio",
+    "mongodb": "mongodb",
     "node-pools": "node-pools",
     "postgresql": "postgresql",
 }

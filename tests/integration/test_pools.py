@@ -206,7 +206,8 @@ def test_nothing_else_is_on_platform_deployment_and_storage_nodes(platform: Plat
         if has_label(it, label)
     }
     assert len(closed) >= 4
-    labels = {**pool_labels(), "node-pools-controller": PLATFORM}
+    made = ("istio-ingress-gateway", "istio-ingress-istiod", "node-pools-controller")
+    labels = pool_labels() | dict.fromkeys(made, PLATFORM)
     for pod in listed("pods", "-A"):
         node = pod["spec"].get("nodeName")
         if node in closed and pod["metadata"]["namespace"] == platform.juju.model:

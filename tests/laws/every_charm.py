@@ -33,12 +33,22 @@ class Charm:
 
     @property
     def required(self) -> list[str]:
-        """Return the endpoints without which the charm does nothing."""
+        """Return the endpoints that the user has to integrate."""
         return [
             name
             for name, it in self.metadata.get("requires", {}).items()
             if not it.get("optional", False)
         ]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Return the options that a user has to set."""
+        return getattr(self.world, "OPTIONS", {})
+
+    @property
+    def goes_on_without(self) -> frozenset[str]:
+        """Return the endpoints of `required` whose lack its workload itself tells its users."""
+        return getattr(self.world, "RUNS_WITHOUT", frozenset())
 
     @property
     def images(self) -> dict[str, str]:
@@ -77,7 +87,9 @@ class Charm:
         return testing.State(
             leader=True,
             planned_units=1,
+            config=self.options,
             model=testing.Model(MODEL, type="kubernetes"),
+            resources={self._resource(name, scratch) for name in self._images_alone},
             relations=relations,
             secrets=secrets,
             containers={
@@ -90,6 +102,18 @@ class Charm:
                 for name in self.metadata.get("containers", {})
             },
         )
+
+    @property
+    def _images_alone(self) -> list[str]:
+        """Return the images that are no container's, which the charm reads for itself."""
+        used = {it["resource"] for it in self.metadata.get("containers", {}).values()}
+        return sorted(self.metadata["resources"].keys() - used)
+
+    def _resource(self, name: str, scratch: Path) -> testing.Resource:
+        """Return an image as Juju gives it to a charm."""
+        path = scratch / f"{name}.yaml"
+        path.write_text(f"registrypath: {self.metadata['resources'][name]['upstream-source']}\n")
+        return testing.Resource(name=name, path=path)
 
     def serve(self) -> contextlib.AbstractContextManager[None]:
         """Play the workload's own API for as long as the context lasts."""
@@ -114,7 +138,8 @@ def far_side(
         secrets.add(secret)
         return secret.id
 
-    for bag in importlib.import_module(f"interfaces.{interface}").EXAMPLES:
+    module = importlib.import_module(f"interfaces.{interface.replace('-', '_')}")
+    for bag in module.EXAMPLES:
         if not type(bag).__name__.startswith(side) or (bag.scope == "app" and bags["app"]):
             continue
         bags[bag.scope] |= wire.encode(bag, seal)

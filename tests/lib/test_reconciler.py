@@ -488,8 +488,13 @@ def test_what_pebble_understands_and_refuses_is_a_bug_and_raised(ctx, complete, 
         ctx.run(ctx.on.config_changed(), complete)
 
 
-def test_a_pebble_that_fails_for_now_is_waited_for(ctx, complete, monkeypatch):
-    refuse_to_plan(monkeypatch, ops.pebble.APIError({}, 503, "no", "not now"))
+@pytest.mark.parametrize(
+    "error",
+    [ops.pebble.APIError({}, 503, "no", "not now"), TimeoutError("not now")],
+    ids=["it says so", "its socket is silent"],
+)
+def test_a_pebble_that_fails_for_now_is_waited_for(ctx, complete, monkeypatch, error):
+    refuse_to_plan(monkeypatch, error)
     out = ctx.run(ctx.on.config_changed(), complete)
     assert out.unit_status == ops.WaitingStatus("not now")
 

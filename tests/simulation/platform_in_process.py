@@ -4,7 +4,6 @@ import collections
 import contextlib
 import functools
 import hashlib
-import http.client
 import http.server
 import importlib.util
 import io
@@ -13,7 +12,8 @@ import os
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,13 +21,14 @@ from urllib.parse import urlsplit
 
 from ops import testing
 
-from sandbox.bundle import read_bundle
+from sandbox.bundle import Bundle, read_bundle
 from sandbox.charm import Charm, read_charm
 from sandbox.model import Model
 from sandbox.simulated import Simulation, World
 from tests import kubernetes_in_memory
 
 ROOT = Path(__file__).parents[2]
+CLIENT = "client"
 
 
 class _Server:
@@ -125,9 +126,8 @@ class Played(Unreliable):
         asked = f"{request.get_method()} {target} HTTP/1.0\r\n{headers}\r\n".encode() + data
         connection = _Connection(asked)
         server.handler(connection, ("127.0.0.1", 1), server)
-        response = http.client.HTTPResponse(_Connection(connection.said))  # pyright: ignore
-        response.begin()
-        return response.status, response.read()
+        head, _, body = connection.said.partition(b"\r\n\r\n")
+        return int(head.split(maxsplit=2)[1]), body
 
 
 class Kubernetes(Unreliable):
@@ -138,12 +138,13 @@ class Kubernetes(Unreliable):
     def __init__(self) -> None:
         super().__init__("kubernetes")
         self.cluster = kubernetes_in_memory.Cluster()
+        self.units: dict[str, int] = {}
+        """How many units of each application it has seen."""
 
     def answer(self, unit: str, request: urllib.request.Request) -> tuple[int, bytes]:
-        for name, it in self.model.applications.items():
-            images = dict.fromkeys(it.charm.containers, f"localhost/{it.charm.name}:1")
-            self.cluster.deployed(self.model.name, name, images, 1 + max(it.units, default=0))
         method, url = request.get_method(), urlsplit(request.full_url)
+        if method == "GET":
+            self._look()
         trusted = self.model.applications[unit.partition("/")[0]].trust
         allowed = trusted or (method == "GET" and "/pods/" in url.path)
         self.cluster.refuses = 503 if self._refuses() else 0 if allowed else 403
@@ -151,6 +152,23 @@ class Kubernetes(Unreliable):
         kind = request.get_header("Content-type")
         code, said = self.cluster.answer(method, f"{url.path}?{url.query}", kind, body)
         return code, json.dumps(said).encode()
+
+    def _look(self) -> None:
+        """See what Juju has made of the applications since."""
+        for name, it in self.model.applications.items():
+            units = 1 + max(it.units, default=0)
+            if self.units.get(name) != units:
+                images = dict.fromkeys(it.charm.containers, f"localhost/{it.charm.name}:1")
+                self.cluster.deployed(self.model.name, name, images, units)
+                self.units[name] = units
+
+
+@dataclass
+class Platform(Simulation):
+    """The bundle, how many units there are to be, and what has gone wrong so far."""
+
+    scales: Mapping[str, int] = field(default_factory=dict)
+    faults: collections.Counter[str] = field(default_factory=collections.Counter)
 
 
 @functools.cache
@@ -163,48 +181,79 @@ def charm(path: str) -> Charm:
     return read_charm(Path(path))
 
 
+@functools.cache
+def bundle() -> Bundle:
+    return read_bundle(ROOT / "bundle.yaml", [ROOT / "bundle/overlays/sandbox.yaml"])[0]
+
+
+@functools.cache
+def scalable() -> list[str]:
+    """Return the applications of any number of units: what has no storage, and the client."""
+    kept = [name for name, it in bundle().applications.items() if not charm(it.charm).storage]
+    return sorted([*kept, CLIENT])
+
+
+def layouts() -> int:
+    """Return how many layouts there are: the least in which `scales` pairs all with all."""
+    return 1 << len(scalable()).bit_length()
+
+
+def scales(layout: int) -> dict[str, int]:
+    """Return the units of each application that can have any number of them: one or two.
+
+    Of any two applications, all four pairs are in as many layouts. Layout 0 has one of each.
+    """
+    numbered = enumerate(scalable(), 1)
+    return {name: 1 + (layout & number).bit_count() % 2 for number, name in numbered}
+
+
 @contextlib.contextmanager
-def deployed(directory: Path, seed: int) -> Iterator[Simulation]:
+def deployed(layout: int, seed: str) -> Iterator[Platform]:
     """Yield the bundle, and a client of what it provides, as nothing of it has happened yet.
 
-    What has no storage has two units.
+    What its pods have is in the working directory.
     """
-    bundle, _ = read_bundle(ROOT / "bundle.yaml", [ROOT / "bundle/overlays/sandbox.yaml"])
-    charms = {name: charm(it.charm) for name, it in bundle.applications.items()}
+    charms = {name: charm(it.charm) for name, it in bundle().applications.items()}
     found = {it.name: outside(it.name) for it in charms.values()}
     worlds = {name: functools.partial(Played, outside=it) for name, it in found.items()}
     kubernetes = Kubernetes()
-    simulation = Simulation(directory, seed, worlds, kubernetes)
+    units = scales(layout)
+    simulation = Platform(Path(), seed, worlds, kubernetes, scales=units)
     kubernetes.model = simulation.model
-    for name, it in sorted(bundle.applications.items()):
-        scale = it.units if charms[name].storage else 2
+    for name, it in sorted(bundle().applications.items()):
+        scale = units.get(name, it.units)
         simulation.model.deploy(
-            name, charms[name], scale, config=it.options, storage=it.storage, trust=it.trust
+            name,
+            charms[name],
+            scale,
+            config=it.options,
+            storage=it.storage,
+            trust=it.trust,
+            resources=it.resources,
         )
-    for one, other in bundle.relations:
+    for one, other in bundle().relations:
         simulation.model.integrate(one, other)
-    _deploy_client(simulation)
+    _deploy_client(simulation, units[CLIENT])
     with contextlib.ExitStack() as stack:
         for it in found.values():
             stack.enter_context(it.serve())
         yield simulation
 
 
-def _deploy_client(simulation: Simulation) -> None:
-    """Deploy the client of the integration tests; it prefers a provider that nobody uses yet."""
+def _deploy_client(simulation: Simulation, scale: int) -> None:
+    """Deploy the client of the integration tests, of all that nobody else is a client of."""
     model, client = simulation.model, charm(str(ROOT / "tests/charms/client"))
-    users = collections.Counter(name for it in model.relations.values() for name in it.ends)
-    providers = [
-        (users[name], f"{name}:{end.name}", end.interface)
-        for name, application in model.applications.items()
-        for end in application.charm.endpoints.values()
-        if end.role == "provider"
-    ]
-    model.deploy("client", client, 2, config={"note": "hello"}, trust=True)
+    used = {(name, end) for it in model.relations.values() for name, end in it.ends.items()}
+    free = {
+        end.interface: f"{name}:{end.name}"
+        for name, it in sorted(model.applications.items())
+        for end in it.charm.endpoints.values()
+        if end.role == "provider" and (name, end) not in used
+    }
+    model.deploy(CLIENT, client, scale, config={"note": "hello"}, trust=True)
     for end in client.endpoints.values():
-        found = sorted(it for it in providers if it[2] == end.interface and end.role == "requirer")
-        if found:
-            model.integrate(f"client:{end.name}", found[0][1])
+        if end.role == "requirer" and end.interface in free:
+            model.integrate(f"{CLIENT}:{end.name}", free[end.interface])
 
 
 def token_bytes(size: int | None = None) -> bytes:

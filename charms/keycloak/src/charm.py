@@ -4,13 +4,24 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import accounts
 import admin
 import keycloak
 import ops
 import realm
 
 from interfaces import ingress, oauth, postgresql_client
-from katonic import Effect, Endpoint, NotYet, Plan, Reconciler, Seed, load_config, service_host
+from katonic import (
+    Effect,
+    Endpoint,
+    Invalid,
+    NotYet,
+    Plan,
+    Reconciler,
+    Seed,
+    load_config,
+    service_host,
+)
 
 
 @dataclass(frozen=True)
@@ -19,8 +30,7 @@ class State:
 
     Attributes:
         unit: The unit's number.
-        host: The name by which pods reach the application.
-        logins: How the charm and the administrator sign in; None before the leader made the seed.
+        service: The URL by which pods reach the application.
         relation: The id of the relation with the database.
         clients: What each relation of `oauth` asks for.
     """
@@ -28,9 +38,9 @@ class State:
     application: str
     model: str
     unit: int
-    host: str
+    service: str
     options: realm.Options
-    logins: admin.Logins | None
+    logins: admin.Logins
     relation: int | None
     database: postgresql_client.Provider | None
     ingress: ingress.Provider | None
@@ -39,22 +49,15 @@ class State:
 
 def plan(state: State) -> Plan:
     """Return what the unit wants: once it has a database, Keycloak with its realm and clients."""
-    name, model = state.application, state.model
-    wanted = realm.realm(state.options)
+    name, wanted = state.application, realm.realm(state.options)
+    url = state.ingress.url if state.ingress else state.service
     asks = {
         "database": postgresql_client.Requirer(database=name),
-        "ingress": [
-            ingress.Requirer(name=name, model=model, port=keycloak.PORT, strip_prefix=True),
-            ingress.RequirerUnit(
-                host=f"{name}-{state.unit}.{name}-endpoints.{model}.svc.cluster.local"
-            ),
-        ],
+        "ingress": keycloak.gateway(name, state.model, state.unit),
+        "catalogue": realm.tile(url, state.service, wanted.name),
     }
     if state.database is None:
         return Plan(asks=asks)
-    if state.logins is None:
-        raise NotYet("waiting for the leader to make the seed")
-    url = state.ingress.url if state.ingress else f"http://{state.host}:{keycloak.PORT}"
     server = keycloak.Server(
         url=url,
         behind_gateway=state.ingress is not None,
@@ -62,18 +65,14 @@ def plan(state: State) -> Plan:
         bootstrap=state.logins.bootstrap,
         java=state.options.java_options,
     )
-    clients = state.clients
-    sync = Effect("sync the realm", admin.sync, [state.logins, wanted, [*clients.values()]])
+    container = keycloak.container(server, state.database, str(state.relation))
+    sync = [state.logins, wanted, realm.with_programs(state.clients.values())]
     return Plan(
-        containers={
-            "keycloak": keycloak.container(server, state.database, key=str(state.relation))
-        },
+        containers={"keycloak": container},
         ports=[keycloak.PORT],
         asks=asks,
-        effects=[sync],
-        offers={
-            "oauth": {key: realm.provider(url, wanted.name, it) for key, it in clients.items()}
-        },
+        effects=[Effect("sync the realm", admin.sync, sync)],
+        offers={"oauth": realm.providers(url, state.service, wanted.name, state.clients)},
     )
 
 
@@ -86,10 +85,10 @@ class KeycloakCharm(ops.CharmBase):
         self.database = Endpoint(self, "database", postgresql_client.Provider)
         self.ingress = Endpoint(self, "ingress", ingress.Provider)
         self.oauth = Endpoint(self, "oauth", oauth.Requirer)
-        on, observe = self.on, framework.observe
-        observe(on["get_admin_password"].action, self._on_get_admin_password)
-        observe(on["rotate_password"].action, self._on_rotate_password)
-        observe(on["rotate_client_secret"].action, self._on_rotate_client_secret)
+        framework.observe(self.on["get_admin_password"].action, self._on_get_admin_password)
+        framework.observe(self.on["rotate_password"].action, self._on_rotate_password)
+        framework.observe(self.on["rotate_client_secret"].action, self._on_rotate_client_secret)
+        framework.observe(self.on["add_user"].action, self._on_add_user)
         self.reconciler = Reconciler(self, self.gather, plan)
 
     def gather(self) -> State:
@@ -99,24 +98,19 @@ class KeycloakCharm(ops.CharmBase):
             Invalid: An option or a relation says what is not allowed.
             NotYet: A secret cannot be read.
         """
-        known = self.seed.available
-        names = ("administrator", "client", "bootstrap")
+        options = load_config(self, realm.Options)
         return State(
             application=self.app.name,
             model=self.model.name,
             unit=int(self.unit.name.rpartition("/")[2]),
-            host=service_host(self),
-            options=load_config(self, realm.Options),
-            logins=admin.Logins(*map(self.seed.password, names)) if known else None,
+            service=f"http://{service_host(self)}:{keycloak.PORT}",
+            options=options,
+            logins=admin.logins(self.seed),
             relation=next(iter(self.database.all), None),
             database=self.database.one,
             ingress=self.ingress.one,
-            clients={key: self._client(key, it) for key, it in self.oauth.all.items() if known},
+            clients=realm.clients(self.oauth.all, self.oauth.apps, self.seed, options.managers),
         )
-
-    def _client(self, relation: int, asked: oauth.Requirer) -> realm.Client:
-        name, secret = self.oauth.apps[relation], self.seed.password("oauth", relation)
-        return realm.client(name, relation, asked, secret)
 
     def _on_get_admin_password(self, event: ops.ActionEvent) -> None:
         if self.seed.available:
@@ -143,6 +137,13 @@ class KeycloakCharm(ops.CharmBase):
             for it in chosen:
                 self.seed.rotate("oauth", it)
             event.set_results({"rotated": ", ".join(f"{apps[it]}-{it}" for it in chosen)})
+
+    def _on_add_user(self, event: ops.ActionEvent) -> None:
+        try:
+            logins, options = admin.logins(self.seed), load_config(self, realm.Options)
+            event.set_results(accounts.add(logins, options.realm, event.params))
+        except (Invalid, NotYet) as reason:
+            event.fail(str(reason))
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from interfaces import postgresql_client
-from katonic import FILES, Container, Service, Step
+from interfaces import ingress, postgresql_client
+from katonic import FILES, Container, Databag, Service, Step
 
 PORT, MANAGEMENT = 8080, 9000
 BOOTSTRAP = "katonic-bootstrap"
@@ -61,6 +61,15 @@ class Server:
     connections: int
     bootstrap: str
     java: str
+
+
+def gateway(application: str, model: str, unit: int) -> list[Databag]:
+    """Return what a gateway has to know to serve the unit."""
+    pod = f"{application}-{unit}.{application}-endpoints.{model}.svc.cluster.local"
+    return [
+        ingress.Requirer(name=application, model=model, port=PORT, strip_prefix=True),
+        ingress.RequirerUnit(host=pod),
+    ]
 
 
 def container(server: Server, database: postgresql_client.Provider, key: str) -> Container:

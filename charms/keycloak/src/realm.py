@@ -1,18 +1,24 @@
 """What a realm is to be: the options and the relations, in the words of Keycloak's admin API."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 import msgspec
 
-from interfaces import oauth
-from katonic import Config, Invalid
+from interfaces import catalogue, oauth
+from katonic import Config, Invalid, Seed
 
 Minutes = Annotated[int, msgspec.Meta(ge=1, le=525600, description="minutes, 1 to 525600")]
 MARK = "katonic.relation"
 """The attribute that tells the clients of this charm from those that people made."""
+
+PLATFORM_ADMIN = "platform-admin"
+"""The realm's role whose holders administer the platform."""
+
+PROGRAMS = "programs"
+"""The client of programs that people run: a person lets one in by a browser (RFC 8628)."""
 
 SCOPES = "openid profile email address phone offline_access groups"
 
@@ -34,6 +40,13 @@ class Options(Config):
     session_max: Minutes
     token_lifetime: Minutes
     login_failures: Annotated[int, msgspec.Meta(ge=0, le=1000, description="0 to 1000")]
+    user_managers: Annotated[
+        str,
+        msgspec.Meta(
+            pattern="^([a-z][a-z0-9-]*( *, *|$))*$",
+            description="applications, separated by commas",
+        ),
+    ]
     database_connections: Annotated[int, msgspec.Meta(ge=5, le=1000, description="5 to 1000")]
     java_options: Annotated[
         str,
@@ -42,6 +55,11 @@ class Options(Config):
             description="words that begin with a hyphen, without quotes",
         ),
     ]
+
+    @property
+    def managers(self) -> Collection[str]:
+        """Return the applications that may manage people."""
+        return {it.strip() for it in self.user_managers.split(",")}
 
 
 @dataclass(frozen=True)
@@ -61,11 +79,13 @@ class Client:
         identifier: The client_id.
         wanted: Those fields of its representation that the relation decides.
         audience: Whom its tokens are for, besides itself.
+        manages_users: Whether its own account may manage the realm's people.
     """
 
     identifier: str
     wanted: Mapping[str, Any]
     audience: Sequence[str]
+    manages_users: bool
 
 
 def realm(options: Options) -> Realm:
@@ -97,32 +117,80 @@ def realm(options: Options) -> Realm:
     return Realm(options.realm, settings, options.mfa)
 
 
-def client(application: str, relation: int, asked: oauth.Requirer, secret: str) -> Client:
-    """Return the client that a relation asks for."""
-    grants = asked.grant_types
+def client(
+    application: str,
+    relation: int,
+    asked: oauth.Requirer,
+    secret: str,
+    managers: Collection[str] = (),
+) -> Client:
+    """Return the client that a relation asks for; those of the `managers` manage people."""
+    grants, manages_users = asked.grant_types, application in managers
     device = "urn:ietf:params:oauth:grant-type:device_code" in grants
     wanted = {
+        "publicClient": False,
         "secret": secret,
         "webOrigins": ["+"],  # those of the redirect URIs
         "redirectUris": sorted(asked.redirect_uris),
         "standardFlowEnabled": "authorization_code" in grants,
-        "serviceAccountsEnabled": "client_credentials" in grants,
+        "serviceAccountsEnabled": "client_credentials" in grants or manages_users,
         "attributes": {
             MARK: f"{application}:{relation}",
             "use.refresh.tokens": _word("refresh_token" in grants),
             "oauth2.device.authorization.grant.enabled": _word(device),
+            "post.logout.redirect.uris": "+",  # the redirect URIs
         },
     }
-    return Client(f"{application}-{relation}", wanted, sorted(asked.audience))
+    return Client(f"{application}-{relation}", wanted, sorted(asked.audience), manages_users)
 
 
-def provider(url: str, realm: str, client: Client) -> oauth.Provider:
-    """Return what the client's application is told; `url` is Keycloak's."""
+def with_programs(clients: Collection[Client]) -> list[Client]:
+    """Return the clients, and that by which people's own programs get a token for themselves.
+
+    Whoever any of the clients' tokens are for takes such a token too.
+    """
+    wanted = {
+        "name": "a program of yours",  # as the person reads it who lets one in
+        "publicClient": True,
+        "standardFlowEnabled": False,
+        "directAccessGrantsEnabled": False,
+        "serviceAccountsEnabled": False,
+        "attributes": {MARK: PROGRAMS, "oauth2.device.authorization.grant.enabled": "true"},
+    }
+    audience = sorted({it for client in clients for it in client.audience})
+    return [*clients, Client(PROGRAMS, wanted, audience, manages_users=False)]
+
+
+def clients(
+    asked: Mapping[int, oauth.Requirer],
+    applications: Mapping[int, str],
+    seed: Seed,
+    managers: Collection[str],
+) -> dict[int, Client]:
+    """Return the client of each relation, with the secret that the seed has for it now."""
+    return {
+        key: client(applications[key], key, it, seed.password("oauth", key), managers)
+        for key, it in asked.items()
+    }
+
+
+def providers(
+    url: str, service: str, realm: str, clients: Mapping[int, Client]
+) -> dict[int, oauth.Provider]:
+    """Return what the application of each relation is told.
+
+    Browsers find Keycloak at `url`, and that is what the issuer in tokens says; pods find it at
+    `service`, which needs neither the gateway nor its certificate.
+    """
+    return {key: _provider(url, service, realm, it) for key, it in clients.items()}
+
+
+def _provider(url: str, service: str, realm: str, client: Client) -> oauth.Provider:
     issuer = f"{url}/realms/{realm}"
-    connect = f"{issuer}/protocol/openid-connect"
+    connect = f"{service}/realms/{realm}/protocol/openid-connect"
     return oauth.Provider(
         issuer_url=issuer,
-        authorization_endpoint=f"{connect}/auth",
+        authorization_endpoint=f"{issuer}/protocol/openid-connect/auth",
         token_endpoint=f"{connect}/token",
         introspection_endpoint=f"{connect}/token/introspect",
         userinfo_endpoint=f"{connect}/userinfo",
@@ -131,6 +199,17 @@ def provider(url: str, realm: str, client: Client) -> oauth.Provider:
         client_id=client.identifier,
         client_secret_id=oauth.ClientSecret(secret=client.wanted["secret"]),
         groups="groups",
+    )
+
+
+def tile(url: str, service: str, realm: str) -> catalogue.Requirer:
+    """Return the tile that leads people to their own account."""
+    return catalogue.Requirer(
+        name="Identities",
+        description="Your password, your second factor, and where you are signed in.",
+        url=f"{url}/realms/{realm}/account",
+        icon="account-key",
+        health=f"{service}/realms/{realm}",
     )
 
 

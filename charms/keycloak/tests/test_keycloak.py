@@ -36,7 +36,9 @@ def load(*names):
     return modules
 
 
-realm, keycloak, admin, charm, world = load("realm", "keycloak", "admin", "charm", "world")
+realm, keycloak, _, admin, accounts, charm, world = load(
+    "realm", "keycloak", "api", "admin", "accounts", "charm", "world"
+)
 
 METADATA = yaml.safe_load((ROOT / "charmcraft.yaml").read_text())
 DEFAULTS = {key: it["default"] for key, it in METADATA["config"]["options"].items()}
@@ -63,15 +65,15 @@ def wanted(**changes):
     return realm.realm(options(**changes))
 
 
-def client(application, relation, asked, secret="secret"):
-    return realm.client(application, relation, asked, f"{secret}-of-{application}")
+def client(application, relation, asked, secret="secret", managers=()):
+    return realm.client(application, relation, asked, f"{secret}-of-{application}", managers)
 
 
 STATE = charm.State(
     application="keycloak",
     model="lab",
     unit=0,
-    host="keycloak.lab.svc.cluster.local",
+    service="http://keycloak.lab.svc.cluster.local:8080",
     options=options(),
     logins=LOGINS,
     relation=1,
@@ -150,22 +152,36 @@ def test_without_a_database_it_asks_and_runs_nothing():
     assert not plan.offers
 
 
-def test_before_the_leader_made_the_seed_it_waits():
-    with pytest.raises(NotYet):
-        charm.plan(dataclasses.replace(STATE, logins=None))
+GATEWAY = Gateway(ingress=Ingress(url="https://mlops.example/auth/"))
 
 
 def test_the_issuer_is_the_service_until_there_is_a_gateway():
     provider = charm.plan(STATE).offers["oauth"][7]
     assert provider.issuer_url == "http://keycloak.lab.svc.cluster.local:8080/realms/platform"
-    gateway = Gateway(ingress=Ingress(url="https://mlops.example/lab-keycloak/"))
-    plan = charm.plan(dataclasses.replace(STATE, ingress=gateway))
-    assert plan.offers["oauth"][7].token_endpoint == (
-        "https://mlops.example/lab-keycloak/realms/platform/protocol/openid-connect/token"
-    )
+    plan = charm.plan(dataclasses.replace(STATE, ingress=GATEWAY))
+    assert plan.offers["oauth"][7].issuer_url == "https://mlops.example/auth/realms/platform"
     environment = plan.containers["keycloak"].services["keycloak"].environment
-    assert environment["KC_HOSTNAME"] == "https://mlops.example/lab-keycloak"
+    assert environment["KC_HOSTNAME"] == "https://mlops.example/auth"
     assert environment["KC_PROXY_HEADERS"] == "xforwarded"
+
+
+def test_people_come_by_the_gateway_and_applications_by_the_service():
+    provider = charm.plan(dataclasses.replace(STATE, ingress=GATEWAY)).offers["oauth"][7]
+    issuer = "https://mlops.example/auth/realms/platform"
+    assert provider.authorization_endpoint == f"{issuer}/protocol/openid-connect/auth"
+    service = "http://keycloak.lab.svc.cluster.local:8080/realms/platform/protocol/openid-connect"
+    assert (
+        provider.token_endpoint,
+        provider.jwks_endpoint,
+        provider.userinfo_endpoint,
+        provider.introspection_endpoint,
+    ) == tuple(f"{service}/{it}" for it in ("token", "certs", "userinfo", "token/introspect"))
+
+
+def test_the_tile_leads_to_ones_own_account_and_its_health_is_asked_within_the_cluster():
+    tile = charm.plan(dataclasses.replace(STATE, ingress=GATEWAY)).asks["catalogue"]
+    assert tile.url == "https://mlops.example/auth/realms/platform/account"
+    assert tile.health == "http://keycloak.lab.svc.cluster.local:8080/realms/platform"
 
 
 def test_no_gateway_is_believed_where_there_is_none():
@@ -189,6 +205,28 @@ def test_a_client_may_do_what_it_asked_for_and_no_more():
     assert machine["attributes"]["use.refresh.tokens"] == "false"
 
 
+def test_peoples_programs_have_a_client_without_a_secret_that_only_a_browser_lets_in():
+    *_, programs = realm.with_programs(list(STATE.clients.values()))
+    assert programs.identifier == "programs"
+    assert programs.audience == ["api"], "what the others' tokens are for"
+    wanted = programs.wanted
+    assert wanted["publicClient"]
+    assert not wanted["standardFlowEnabled"]
+    assert not wanted["directAccessGrantsEnabled"]
+    assert wanted["attributes"]["oauth2.device.authorization.grant.enabled"] == "true"
+
+
+def test_one_may_come_back_from_signing_out_to_where_one_comes_from_signing_in():
+    assert STATE.clients[7].wanted["attributes"]["post.logout.redirect.uris"] == "+"
+
+
+@pytest.mark.parametrize("text", ["Api", "api;ui", "a b", "-a"])
+def test_user_managers_that_are_no_applications_are_refused_by_name(text):
+    with pytest.raises(wire.WrongValueError, match=f"user-managers={text}: .*allowed: applicat"):
+        options(user_managers=text)
+    assert options(user_managers="katonic-api, web").managers == {"katonic-api", "web"}
+
+
 def test_the_database_is_prepared_once_for_each_relation_by_the_leader():
     first, again = (
         charm.plan(dataclasses.replace(STATE, relation=it)).containers["keycloak"].steps[0]
@@ -209,7 +247,8 @@ def there():
 
 
 def clients_of(there, name="platform"):
-    return {it["clientId"]: it for it in there.realms[name]["clients"].values()}
+    clients = there.realms[name]["clients"].values()
+    return {it["clientId"]: it for it in clients if it["clientId"] != "realm-management"}
 
 
 def sync(logins=LOGINS, clients=None, **changes):
@@ -301,6 +340,11 @@ def test_the_client_of_a_gone_relation_goes_and_no_other(there):
     assert clients_of(there).keys() == {"web-7", "by-hand"}
 
 
+def test_a_client_is_made_with_all_that_it_may_not_do(there):
+    sync()
+    assert clients_of(there)["machine-8"]["standardFlowEnabled"] is False
+
+
 def test_what_is_made_by_hand_in_a_client_of_ours_stays(there):
     sync()
     found = clients_of(there)["machine-8"]
@@ -325,6 +369,119 @@ def test_a_client_made_by_hand_is_not_taken_over(there):
     there.add_client("platform", {"clientId": "web-7", "secret": "x"})
     with pytest.raises(Invalid, match="rename or delete client web-7 of realm platform"):
         sync()
+
+
+def test_the_platforms_role_is_made_and_an_administrators_words_about_it_stay(there):
+    assert "made role platform-admin" in sync()
+    role = there.realms["platform"]["roles"]["platform-admin"]
+    role["description"] = "Ours"
+    assert sync() == []
+    assert role["description"] == "Ours"
+    del there.realms["platform"]["roles"]["platform-admin"]
+    assert sync() == ["made role platform-admin"]
+
+
+MANAGING = ["manage-users", "query-users", "view-users"]
+
+
+def test_who_is_on_the_list_manages_users_and_who_is_taken_off_does_not(there):
+    web, machine = (
+        client(*it, managers={"web"}) for it in (("web", 7, WEB), ("machine", 8, MACHINE))
+    )
+    changed = sync(clients=[web, machine])
+    assert "let client web-7 manage users" in changed
+    assert sorted(clients_of(there)["web-7"]["manages"]) == MANAGING
+    assert not clients_of(there)["machine-8"]["manages"]
+    assert sync(clients=[web, machine]) == []
+    taken_off = client("web", 7, MACHINE)
+    clients_of(there)["web-7"]["manages"].append("view-clients")
+    changed = sync(clients=[taken_off, machine])
+    assert changed[-1] == "no longer let client web-7 manage users"
+    assert clients_of(there)["web-7"]["manages"] == ["view-clients"], "given by hand"
+
+
+def test_a_role_that_a_manager_lost_is_given_again(there):
+    manager = [client("machine", 8, MACHINE, managers={"machine"})]
+    sync(clients=manager)
+    clients_of(there)["machine-8"]["manages"].remove("view-users")
+    assert sync(clients=manager) == ["let client machine-8 manage users"]
+    assert sorted(clients_of(there)["machine-8"]["manages"]) == MANAGING
+
+
+# People
+
+
+ADA = {"username": "ada", "email": "ada@example.org"}
+
+
+def test_a_new_person_gets_a_password_for_one_sign_in(there):
+    sync()
+    told = accounts.add(LOGINS, "platform", {**ADA, "first-name": "Ada"})
+    ada = there.users("platform")["ada"]
+    assert told == {"username": "ada", "password": ada["password"]}
+    assert (ada["temporary"], ada["enabled"], ada["emailVerified"]) == (True, True, True)
+    assert (ada["firstName"], ada["email"]) == ("Ada", "ada@example.org")
+    assert "roles" not in ada
+    assert ada["requiredActions"] == ["UPDATE_PASSWORD", "UPDATE_PROFILE"], "the name is lacking"
+    whole = {"username": "eve", "email": "e@e", "first-name": "Eve", "last-name": "Ash"}
+    accounts.add(LOGINS, "platform", whole)
+    assert there.users("platform")["eve"]["requiredActions"] == ["UPDATE_PASSWORD"]
+
+
+def test_each_password_has_something_of_every_class(there):
+    sync()
+    made = [accounts.add(LOGINS, "platform", {"username": it, "email": it}) for it in "abc"]
+    passwords = {it["password"] for it in made}
+    assert len(passwords) == 3
+    for kind in (str.islower, str.isupper, str.isdigit, lambda it: not it.isalnum()):
+        assert all(sum(map(kind, it)) == 6 for it in passwords)
+
+
+def test_who_has_an_account_keeps_the_password_and_may_become_an_administrator(there):
+    sync()
+    accounts.add(LOGINS, "platform", ADA)
+    before = there.users("platform")["ada"]["password"]
+    told = accounts.add(LOGINS, "platform", {**ADA, "admin": True})
+    assert told == {"username": "ada", "role": "platform-admin", "password": "stays as it is"}
+    ada = there.users("platform")["ada"]
+    assert (ada["password"], ada["roles"]) == (before, ["platform-admin"])
+
+
+def test_a_person_from_elsewhere_gets_no_password(there):
+    sync()
+    there.realms["platform"]["users"]["u1"] = {"id": "u1", "username": "eve"} | {
+        "requiredActions": [],
+        "federationLink": "ldap",
+    }
+    told = accounts.add(LOGINS, "platform", {"username": "eve", "email": "eve@example.org"})
+    assert told["password"] == "stays as it is"
+    assert "password" not in there.users("platform")["eve"]
+
+
+def test_a_password_that_a_policy_refused_is_given_the_next_time(there):
+    sync(password_policy="length(30)")
+    with pytest.raises(Invalid, match="invalidPasswordMinLengthMessage") as refused:
+        accounts.add(LOGINS, "platform", ADA)
+    sync()
+    assert accounts.add(LOGINS, "platform", ADA)["password"] not in str(refused.value)
+    assert there.users("platform")["ada"]["temporary"]
+
+
+def test_the_address_of_another_is_refused_in_keycloaks_words(there):
+    sync()
+    accounts.add(LOGINS, "platform", ADA)
+    with pytest.raises(NotYet, match="User exists with same email"):
+        accounts.add(LOGINS, "platform", {**ADA, "username": "eve"})
+
+
+def test_before_the_realm_is_there_nobody_is_added(there):
+    with pytest.raises(NotYet, match="realm platform has no role platform-admin yet"):
+        accounts.add(LOGINS, "platform", ADA)
+
+
+def test_while_keycloak_does_not_answer_nobody_is_added():
+    with pytest.raises(NotYet, match="keycloak does not answer"):
+        accounts.add(LOGINS, "platform", ADA)
 
 
 def test_a_charm_without_its_role_says_what_to_do(there):
@@ -404,6 +561,25 @@ def test_a_rotated_client_secret_reaches_keycloak_and_the_application(settled, t
     assert after != before
     contents = [it.latest_content for it in out.secrets if it.owner]
     assert {"secret": after} in contents
+
+
+def test_the_password_of_a_new_person_is_shown_and_logged_nowhere(settled, there):
+    asked = {"username": "ada", "email": "ada@example.org", "admin": True}
+    ctx, out = run(lambda on: on.action("add-user", params=asked), settled)
+    ada = there.users("platform")["ada"]
+    shown = {"username": "ada", "role": "platform-admin", "password": ada["password"]}
+    assert ctx.action_results == shown
+    assert not [it for it in ctx.juju_log if ada["password"] in it.message]
+    assert out.unit_status == ops.ActiveStatus()
+
+
+def test_before_the_leader_made_the_seed_a_follower_waits(settled):
+    nothing = dataclasses.replace(settled, leader=False, secrets=[], relations=[])
+    _, out = run(lambda on: on.config_changed(), nothing)
+    assert out.unit_status == ops.BlockedStatus("integrate database")
+    asked = {"username": "ada", "email": "ada@example.org"}
+    with pytest.raises(testing.ActionFailed, match="waiting for the leader to make the seed"):
+        run(lambda on: on.action("add-user", params=asked), nothing)
 
 
 def test_an_unknown_client_is_refused_with_those_there_are(settled):

@@ -52,13 +52,19 @@ class Keycloak:
         self.add_realm({"realm": "master", "enabled": True})
         self.add_client("master", {"clientId": "admin-cli", "publicClient": True})
 
+    def users(self, realm: str) -> dict[str, dict[str, Any]]:
+        """Return the realm's users by their names."""
+        return {it["username"]: it for it in self.realms[realm]["users"].values()}
+
     def add_realm(self, it: dict[str, Any]) -> None:
         self.check(it)
         fields = {"failureFactor": 30, "accessTokenLifespan": 300, "registrationAllowed": False}
         totp = {"alias": "CONFIGURE_TOTP", "enabled": True, "defaultAction": False}
+        roles = ["manage-users", "query-users", "view-clients", "view-users"]
+        management = {"id": "c1", "clientId": "realm-management", "has": roles}
         self.realms[it["realm"]] = {
             "fields": {**fields, **it},
-            "clients": {},
+            "clients": {} if it["realm"] == "master" else {"c1": {"attributes": {}, **management}},
             "users": {},
             "roles": {"admin": {"id": "r1", "name": "admin"}},
             "client-scopes": {"s1": {"id": "s1", "name": "profile"}},
@@ -85,12 +91,16 @@ class Keycloak:
         if words - WORDS:
             raise Refusal(400, "Password policy not found")
 
+    def shortest(self, fields: dict[str, Any]) -> int:
+        found = re.search(r"\blength\((\d+)\)", fields.get("passwordPolicy", ""))
+        return int(found[1]) if found else 0
+
     def add_client(self, realm: str, it: dict[str, Any]) -> None:
         clients = self.realms[realm]["clients"]
         if any(there["clientId"] == it["clientId"] for there in clients.values()):
             raise Refusal(409, f"Client {it['clientId']} already exists")
         key = str(uuid.uuid4())
-        clients[key] = {"attributes": {}, **it, "id": key}
+        clients[key] = {"attributes": {}, "standardFlowEnabled": True, **it, "id": key}
 
     def token(self, form: dict[str, str]) -> dict[str, str]:
         realm, name, secret = self.realms["master"], form["client_id"], form["client_secret"]
@@ -140,12 +150,34 @@ class Keycloak:
                 name = urllib.parse.parse_qs(query)["username"][0]
                 return [it for it in realm["users"].values() if it["username"] == name]
             case "POST", ["users"]:
+                for it in realm["users"].values():
+                    for field in {"username", "email"} & it.keys():
+                        if it[field] == body.get(field):
+                            raise Refusal(409, f"User exists with same {field}")
                 key = str(uuid.uuid4())
-                realm["users"][key] = {**body, "id": key}
+                realm["users"][key] = {"requiredActions": [], **body, "id": key}
             case "PUT", ["users", key, "reset-password"]:
-                realm["users"][key]["password"] = body["value"]
+                if len(body["value"]) < self.shortest(realm["fields"]):
+                    raise Refusal(400, "invalidPasswordMinLengthMessage")
+                realm["users"][key] |= {"password": body["value"], "temporary": body["temporary"]}
+            case "GET", ["users", key, "credentials"]:
+                return [{"type": "password"}] if "password" in realm["users"][key] else []
             case "GET", ["roles", name]:
+                if name not in realm["roles"]:
+                    raise Refusal(404, "Could not find role")
                 return realm["roles"][name]
+            case "POST", ["roles"]:
+                realm["roles"][body["name"]] = {**body, "id": str(uuid.uuid4())}
+            case "GET", ["clients", key, "roles", name] if name in realm["clients"][key]["has"]:
+                return {"name": name}
+            case method, ["users", user, "role-mappings", "clients", _]:
+                owner = realm["clients"][user.removeprefix("service-account-")]
+                held = owner.setdefault("manages", [])
+                names = [it["name"] for it in body or []]
+                if method == "GET":
+                    return [{"name": it} for it in held]
+                kept = [it for it in held if it not in names]
+                owner["manages"] = kept + (names if method == "POST" else [])
             case "POST", ["users", user, "role-mappings", "realm"]:
                 key = user.removeprefix("service-account-")
                 owner = realm["clients"].get(key) or realm["users"][user]

@@ -66,10 +66,11 @@ def plan(state: State) -> Plan:
         relation: objectstore.provider(state.host, it, state.asked[relation].path)
         for relation, it in clients.items()
     }
+    tiles = objectstore.tiles(state.host, state.console_url)
     return Plan(
         containers={"minio": objectstore.container(made, state.console_url)},
         ports=[objectstore.PORT, objectstore.CONSOLE_PORT],
-        asks={"ingress": state.gateway},
+        asks={"ingress": state.gateway, "catalogue": tiles},
         effects=[Effect("serve clients", objectstore.serve, served)],
         offers={"s3": offers},
         status=ops.BlockedStatus("; ".join(refusals)) if refusals else None,

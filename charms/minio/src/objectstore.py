@@ -10,7 +10,7 @@ from typing import Any
 
 from administration import Accounts, Administrator
 
-from interfaces import ingress
+from interfaces import catalogue, ingress
 from interfaces.s3 import Keys, Provider, Requirer
 from katonic import FILES, Config, Container, Databag, NotYet, Seed, Service, Step
 
@@ -89,6 +89,21 @@ def gateway(application: str, model: str, unit: int) -> list[Databag]:
     return [
         ingress.Requirer(name=application, model=model, port=CONSOLE_PORT, strip_prefix=True),
         ingress.RequirerUnit(host=pod),
+    ]
+
+
+def tiles(host: str, console_url: str | None) -> list[catalogue.Requirer]:
+    """Return the console's tile on the platform's page: none while no browser finds it."""
+    if console_url is None:
+        return []
+    return [
+        catalogue.Requirer(
+            name="Files",
+            description="Browse buckets, upload and download what is in them.",
+            url=console_url,
+            icon="folder-open",
+            health=f"http://{host}:{PORT}/minio/health/live",
+        )
     ]
 
 

@@ -121,12 +121,20 @@ def test_no_secret_is_in_the_command_or_the_open_environment():
 
 
 def test_the_console_knows_its_url_behind_a_gateway():
-    plan = charm.plan(dataclasses.replace(EMPTY, console_url="https://mlops.example/files"))
+    plan = charm.plan(dataclasses.replace(EMPTY, console_url="https://mlops.example/storage"))
     service = plan.containers["minio"].services["minio"]
-    assert service.environment["MINIO_BROWSER_REDIRECT_URL"] == "https://mlops.example/files"
+    assert service.environment["MINIO_BROWSER_REDIRECT_URL"] == "https://mlops.example/storage"
     gateway, unit = plan.asks["ingress"]
     assert (gateway.port, gateway.strip_prefix) == (9001, True)
     assert unit.host == "minio-0.minio-endpoints.lab.svc.cluster.local"
+
+
+def test_the_consoles_tile_is_there_once_a_browser_finds_it():
+    assert not charm.plan(EMPTY).asks["catalogue"]
+    plan = charm.plan(dataclasses.replace(EMPTY, console_url="https://mlops.example/storage"))
+    (tile,) = plan.asks["catalogue"]
+    assert tile.url == "https://mlops.example/storage"
+    assert tile.health == "http://minio.lab.svc.cluster.local:9000/minio/health/live"
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import msgspec
 import ops
 import tracking
 
-from interfaces import ingress, postgresql_client, s3
+from interfaces import ingress, k8s_service, postgresql_client, s3
 from katonic import (
     Config,
     Endpoint,
@@ -77,6 +77,7 @@ def plan(state: State) -> Plan:
             ingress.Requirer(name=name, model=model, port=tracking.PORT, strip_prefix=True),
             ingress.RequirerUnit(host=pod),
         ],
+        "catalogue": tracking.tiles(state.host, state.ingress),
     }
     if state.database is None or state.artifacts is None:
         return Plan(asks=asks)
@@ -96,6 +97,7 @@ def plan(state: State) -> Plan:
         containers={"mlflow": tracking.container(server, state.database, state.artifacts, schema)},
         ports=[tracking.PORT],
         asks=asks,
+        offers={"tracking": k8s_service.Provider(name=state.host, port=tracking.PORT)},
     )
 
 

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import ops
 
-from interfaces import postgresql_client, s3
+from interfaces import catalogue, ingress, postgresql_client, s3
 from katonic import FILES, Container, Service, Step
 
 PORT = 5000
@@ -87,6 +87,21 @@ def hosts(service: str, addresses: Sequence[str], more: str) -> list[str]:
     known = [f"[{it}]" if ":" in it else it for it in names]
     ported = [f"{it}:{PORT}" for it in known]
     return [*known, *ported, *(it.strip() for it in more.split(",") if it.strip())]
+
+
+def tiles(service: str, gateway: ingress.Provider | None) -> list[catalogue.Requirer]:
+    """Return the tile on the platform's page: none while no browser finds MLflow."""
+    if gateway is None:
+        return []
+    return [
+        catalogue.Requirer(
+            name="Experiments",
+            description="Track runs, compare their metrics, and register models.",
+            url=f"{gateway.url}/",  # what the page names is relative to it
+            icon="flask",
+            health=f"http://{service}:{PORT}/health",
+        )
+    ]
 
 
 def container(

@@ -172,6 +172,20 @@ def test_the_gateway_and_what_the_user_names_are_allowed_and_their_pages_may_wri
     assert {"https://mlops.example:8443", "http://ml.example", "http://mlflow:5000"} <= {*origins}
 
 
+def test_it_tells_where_it_answers_once_it_runs():
+    told = charm.plan(STATE).offers["tracking"]
+    assert told.url == "http://mlflow.lab.svc.cluster.local:5000"
+    assert not charm.plan(dataclasses.replace(STATE, database=None)).offers
+
+
+def test_its_tile_is_there_once_a_browser_finds_it():
+    assert not charm.plan(STATE).asks["catalogue"]
+    gateway = Gateway(ingress=Ingress(url="https://mlops.example/mlflow"))
+    (tile,) = charm.plan(dataclasses.replace(STATE, ingress=gateway)).asks["catalogue"]
+    assert tile.url == "https://mlops.example/mlflow/"
+    assert tile.health == "http://mlflow.lab.svc.cluster.local:5000/health"
+
+
 @pytest.mark.parametrize("hosts", ["a b", "http://x", "x;y"])
 def test_hosts_that_are_none_are_refused_by_name(hosts):
     with pytest.raises(wire.WrongValueError, match=f"hosts={hosts}: .*allowed: names"):

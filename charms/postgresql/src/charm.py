@@ -20,6 +20,7 @@ from katonic import (
     Reconciler,
     Seed,
     load_config,
+    memory_limit,
     service_host,
 )
 
@@ -106,7 +107,7 @@ class PostgresqlCharm(ops.CharmBase):
             unit=int(self.unit.name.rpartition("/")[2]),
             host=service_host(self),
             options=options,
-            memory=options.memory or postgresql.memory_limit(container) or postgresql.MEMORY,
+            memory=options.memory or memory_limit(container) or postgresql.MEMORY,
             asked=asked,
             applications=self.database.apps,
             passwords={it: self.seed.password(it) for it in roles}

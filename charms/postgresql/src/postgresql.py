@@ -144,25 +144,6 @@ def tune(max_connections: int, memory: int) -> dict[str, str]:
     }
 
 
-def memory_limit(container: ops.Container) -> int | None:
-    """Return the container's memory limit in MiB, or None when it has none.
-
-    Raises:
-        NotYet: Pebble does not answer: an unknown limit is not the absence of one.
-    """
-    if not container.can_connect():
-        raise NotYet(f"waiting for Pebble in {container.name}")
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        try:
-            with container.pull(path) as file:
-                limit = file.read().strip()
-        except ops.pebble.PathError:
-            continue
-        # Version 1 of cgroups says "none" by a number of bytes that no machine has.
-        return int(limit) >> 20 if limit.isdigit() and int(limit) < 1 << 60 else None
-    return None
-
-
 def roles(relation: int, asked: Requirer) -> list[str]:
     """Return the name of the role for each request of a relation; most make one."""
     count = len(asked.databases)

@@ -7,7 +7,9 @@ from sandbox.images import RECIPES
 from sandbox.images.layers import Source
 
 
-@pytest.mark.parametrize("name", ["minio", "mlflow", "node-pools"])
+@pytest.mark.parametrize(
+    "name", ["istio-ingress", "katonic-api", "katonic-ui", "minio", "mlflow", "node-pools"]
+)
 def test_a_rock_is_of_the_version_of_the_sandboxs_image(name: str) -> None:
     rock = yaml.safe_load(Source(f"charms/{name}/rockcraft.yaml").path.read_text())
 

@@ -1,8 +1,11 @@
 """A small charm with what makes the order of events matter: secrets, readiness, leadership."""
 
+import logging
 import urllib.request
 
 import ops
+
+logger = logging.getLogger(__name__)
 
 EVENTS = (
     ops.ConfigChangedEvent,
@@ -74,6 +77,7 @@ class Store(ops.CharmBase):
             secret = self.model.get_secret(label=f"words-{relation.id}")
             content = secret.peek_content()
             secret.set_content({"word": f"{content['word']}!"})
+            logger.info("rotated %s", secret.label)
         event.set_results({"rotated": len(self.model.relations["words"])})
 
     def _on_secret_remove(self, event: ops.SecretRemoveEvent) -> None:

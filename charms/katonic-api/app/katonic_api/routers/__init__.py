@@ -1,0 +1,1 @@
+"""The API's paths, a module for each kind of thing."""

@@ -1,0 +1,1 @@
+"""The pages: each module answers what belongs to one part of the platform."""
