@@ -46,7 +46,8 @@ def run(given: settings.Settings, listening: socket.socket) -> None:
         server_header=False,
         proxy_headers=False,
         root_path=given.root_path,
-        timeout_keep_alive=75,
+        # The gateway keeps connections for an hour; who of the two closes first must not be us.
+        timeout_keep_alive=4000,
         timeout_graceful_shutdown=DRAIN,
     )
     if given.workers > 1:
