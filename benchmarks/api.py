@@ -23,10 +23,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from statistics import median, quantiles
-from typing import Any
 
 ROOT = Path(__file__).parents[1]
 APP = ROOT / "charms/katonic-api/app"
@@ -38,8 +35,9 @@ from joserfc.jwk import KeySet, RSAKey  # noqa: E402
 from katonic_api.entities import Member, Project  # noqa: E402
 from katonic_api.settings import Settings  # noqa: E402
 from katonic_api.store import Store  # noqa: E402
+from load import load  # noqa: E402
 
-PROJECTS, CONNECTIONS, SECONDS, TURNS = 1000, 32, 3.0, 3
+PROJECTS, TURNS = 1000, 3
 ISSUER = "https://katonic.localhost/auth/realms/platform"
 USER = "11111111-2222-3333-4444-555555555555"
 
@@ -55,84 +53,6 @@ async def constant(path: str) -> Response:
 uvicorn.run(app, host="127.0.0.1", port=int(os.environ["PORT"]), loop="uvloop", http="httptools",
             ws="none", log_config=None, access_log=False)
 """
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Requests a second, and how long they took, in milliseconds."""
-
-    rate: float
-    p50: float
-    p99: float
-
-    def __str__(self) -> str:
-        return f"{self.rate:7.0f}/s  p50 {self.p50:5.1f} ms  p99 {self.p99:5.1f} ms"
-
-
-class Connection(asyncio.Protocol):
-    """Asks the same again and again, each as soon as the one before is answered."""
-
-    def __init__(self, request: bytes, until: float, done: asyncio.Future[None]) -> None:
-        self._request, self._until, self._done = request, until, done
-        self._begun, self._left, self._head = 0.0, -1, b""
-        self.seconds: list[float] = []
-
-    def connection_made(self, transport: Any) -> None:
-        """Ask first."""
-        self._transport = transport
-        self._ask()
-
-    def data_received(self, data: bytes) -> None:
-        """Ask again once the answer is there."""
-        if self._left < 0:
-            self._head += data
-            head, end, rest = self._head.partition(b"\r\n\r\n")
-            if not end:
-                return
-            if not head.startswith(b"HTTP/1.1 200"):
-                self._done.set_exception(RuntimeError(head.decode()))
-                return
-            length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
-            self._left = length - len(rest)
-        else:
-            self._left -= len(data)
-        if self._left == 0:
-            self.seconds.append(time.perf_counter() - self._begun)
-            self._ask()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Fail, unless it is the end."""
-        if not self._done.done():
-            self._done.set_exception(exc or ConnectionError("the server closed the connection"))
-
-    def _ask(self) -> None:
-        self._begun, self._left, self._head = time.perf_counter(), -1, b""
-        if self._begun < self._until:
-            self._transport.write(self._request)
-        elif not self._done.done():
-            self._done.set_result(None)
-            self._transport.close()
-
-
-async def load(port: int, path: str, token: str, seconds: float = SECONDS) -> Measured:
-    """Return what a server answers on many connections."""
-    loop = asyncio.get_running_loop()
-    request = (
-        f"GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n"
-        "Accept: application/json\r\n\r\n"
-    ).encode()
-    begun = time.perf_counter()
-    futures, connections = [], []
-    for _ in range(CONNECTIONS):
-        futures.append(loop.create_future())
-        connection = Connection(request, begun + seconds, futures[-1])
-        connections.append(connection)
-        await loop.create_connection(lambda it=connection: it, "127.0.0.1", port)
-    await asyncio.gather(*futures)
-    took = time.perf_counter() - begun
-    all_of_them = [it * 1000 for connection in connections for it in connection.seconds]
-    cuts = quantiles(all_of_them, n=100)
-    return Measured(len(all_of_them) / took, median(all_of_them), cuts[98])
 
 
 def free_port() -> int:
@@ -249,11 +169,15 @@ async def writes(api: int, project: str, token: str) -> None:
 
 async def measure(api: int, bare: dict[str, int], paths: dict[str, str], token: str) -> None:
     """Ask both servers in turns, and print what they are like."""
+    headers = {"Authorization": f"Bearer {token}"}
     for name, path in paths.items():
-        await load(api, path, token, 1)
-        await load(bare[name], path, token, 1)
+        await load("127.0.0.1", api, path, headers, 1)
+        await load("127.0.0.1", bare[name], path, headers, 1)
         turns = [
-            (await load(bare[name], path, token), await load(api, path, token))
+            (
+                await load("127.0.0.1", bare[name], path, headers),
+                await load("127.0.0.1", api, path, headers),
+            )
             for _ in range(TURNS)
         ]
         bare_turn, api_turn = sorted(turns, key=lambda it: it[1].rate / it[0].rate)[TURNS // 2]
