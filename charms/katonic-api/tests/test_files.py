@@ -116,6 +116,9 @@ async def test_folders_are_listed_in_parts():
         first, cursor = await listed("limit=2")
         rest, end = await listed(f"limit=2&cursor={cursor}")
         assert ({*first, *rest}, end) == (everything, None)
+        for wrong in ("x", "null", "bnVsbA"):
+            answer = await it.ada("GET", f"{it.path}?cursor={wrong}")
+            assert answer.status_code == 422, wrong
         for prefix in ("b", "b/"):
             assert (await listed(f"prefix={prefix}"))[0] == [("b/1", "file"), ("b/2", "file")]
         assert (await listed("prefix=c"))[0] == [("c/d", "folder")]

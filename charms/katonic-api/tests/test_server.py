@@ -613,7 +613,8 @@ class TestExperiments:
             assert curves == {"two": [[0, 3.0], [1, 2.0]], "one": [[0, 2.0], [2, 1.0]]}
             assert (await ada("GET", f"{path}/metrics")).json()["key"] == "accuracy"
             assert (await ada("GET", f"{path}/runs?experiment=99")).status_code == 404
-            assert (await ada("GET", f"{path}/runs?cursor=x")).status_code == 422
+            for wrong in ("x", "null", "bnVsbA", "W10", "7"):
+                assert (await ada("GET", f"{path}/runs?cursor={wrong}")).status_code == 422
 
     async def test_without_mlflow_the_operator_is_told_what_to_do(self):
         async with serving(experiments_url=None) as server:

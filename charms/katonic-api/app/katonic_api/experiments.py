@@ -10,6 +10,7 @@ import httpx2
 from pydantic import BaseModel, ConfigDict
 
 from .entities import Organization, Project
+from .pages import cursor_of, token_of
 from .problems import Problem, Unavailable, not_found
 
 _TAG = "katonic.project"
@@ -122,8 +123,8 @@ class Experiments:
         chosen = await self._chosen(project, organization, experiment)
         if not chosen:
             return [], None
-        found = await self._search(list(chosen), limit, cursor)
-        return [_run(it) for it in found.get("runs", [])], found.get("next_page_token") or None
+        found = await self._search(list(chosen), limit, token_of(cursor))
+        return [_run(it) for it in found.get("runs", [])], cursor_of(found.get("next_page_token"))
 
     async def metrics(
         self,
@@ -185,7 +186,7 @@ class Experiments:
         return found
 
     async def _search(
-        self, experiments: list[str], limit: int, cursor: str | None = None
+        self, experiments: list[str], limit: int, token: str | None = None
     ) -> dict[str, Any]:
         return await self._ask(
             "POST",
@@ -194,7 +195,7 @@ class Experiments:
                 "experiment_ids": experiments,
                 "max_results": limit,
                 "order_by": ["attributes.start_time DESC"],
-                **({"page_token": cursor} if cursor else {}),
+                **({"page_token": token} if token else {}),
             },
         )
 

@@ -10,6 +10,7 @@ from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError
 from pydantic import BaseModel, ConfigDict
 
+from .pages import cursor_of, token_of
 from .problems import Problem, Unavailable, not_found
 from .settings import Bucket
 
@@ -77,14 +78,14 @@ class Files:
         self, project: str, folder: str, limit: int, cursor: str | None
     ) -> tuple[list[File], str | None]:
         """Return what is in a folder, folders first in each part, and where to go on."""
-        root = self._key(project, "")
+        root, token = self._key(project, ""), token_of(cursor)
         with self._failures():
             found = await (await self._s3()).list_objects_v2(
                 Bucket=self._name,
                 Prefix=f"{root}{folder}",
                 Delimiter="/",
                 MaxKeys=limit,
-                **({"ContinuationToken": cursor} if cursor else {}),
+                **({"ContinuationToken": token} if token else {}),
             )
         folders = [it["Prefix"].removeprefix(root) for it in found.get("CommonPrefixes", [])]
         files = [it for it in found.get("Contents", []) if not it["Key"].endswith("/")]
@@ -94,7 +95,7 @@ class Files:
                 _file(it["Key"].removeprefix(root), "file", it["Size"], it["LastModified"])
                 for it in files
             ),
-        ], found.get("NextContinuationToken")
+        ], cursor_of(found.get("NextContinuationToken"))
 
     async def size(self, project: str, path: str) -> int:
         """Return how many bytes a file has.

@@ -70,8 +70,7 @@ class Order:
         """Return the cursor of what comes after a document."""
         value = last[self.field]
         said = {"@": value.isoformat()} if isinstance(value, datetime) else value
-        text = json.dumps([self.field, self.descending, said, last["_id"]])
-        return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+        return _encode([self.field, self.descending, said, last["_id"]])
 
 
 async def read(
@@ -104,10 +103,42 @@ def cut(items: Sequence[Item], limit: int, cursor: str | None) -> tuple[list[Ite
     return list(items[start:end]), str(end) if end < len(items) else None
 
 
+def cursor_of(token: str | None) -> str | None:
+    """Return the cursor for where another server's list goes on, by its own word for that."""
+    return _encode([_ELSEWHERE, token]) if token else None
+
+
+def token_of(cursor: str | None) -> str | None:
+    """Return what the other server called it, to which no word comes that it has not said so.
+
+    Raises:
+        Problem: 422, the cursor is none.
+    """
+    if cursor is None:
+        return None
+    try:
+        where, token = _read(cursor)
+    except (ValueError, TypeError, RecursionError):
+        raise _WRONG from None
+    if where != _ELSEWHERE or type(token) is not str:
+        raise _WRONG
+    return token
+
+
+_ELSEWHERE = "elsewhere"
+
+
+def _encode(said: Sequence[Any]) -> str:
+    return base64.urlsafe_b64encode(json.dumps(said).encode()).decode().rstrip("=")
+
+
+def _read(cursor: str) -> Any:
+    return json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+
+
 def _decode(cursor: str, order: Order) -> tuple[Any, str]:
     try:
-        text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
-        field, descending, value, identifier = json.loads(text)
+        field, descending, value, identifier = _read(cursor)
         if isinstance(value, dict):
             value = datetime.fromisoformat(value["@"])
         if [field, descending] != [order.field, order.descending] or type(identifier) is not str:
