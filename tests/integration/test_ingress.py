@@ -511,7 +511,7 @@ class Load:
                 try:
                     self._note(self._ask(connection))
                 except (OSError, http.client.HTTPException) as error:
-                    self.failures.append(repr(error))
+                    self.failures.append(f"{time.time():.3f} {error!r}")
                     connection.close()
                 time.sleep(0.005)
 
@@ -529,7 +529,7 @@ class Load:
     def _note(self, answer: Answer) -> None:
         self.answered += 1
         if answer.code != 200:
-            self.failures.append(f"{answer.code} {answer.content[:200]!r}")
+            self.failures.append(f"{time.time():.3f} {answer.code} {answer.content[:200]!r}")
 
 
 @contextlib.contextmanager

@@ -25,12 +25,14 @@ class House:
     Attributes:
         root: The platform admin who made it.
         members: By role.
+        colleague: A member of the organization whom no test is.
     """
 
     root: Person
     organization: str
     project: str
     members: dict[str, Person]
+    colleague: Person
 
     def name(self) -> str:
         """Return a name that nothing has."""
@@ -62,13 +64,18 @@ def _house(accounts: Accounts, root: Person, name: str) -> House:
     said = {"name": name, "organization": organization}
     project = root("POST", "/v1/projects", said).json["id"]
     members = {role: accounts.person(f"{role}-{name}") for role in ROLES[1:]}
-    for role in ("organization-admin", "organization-member"):
-        path = f"/v1/organizations/{organization}/members/{members[role].id}"
-        assert root("PUT", path, {"role": role.removeprefix("organization-")}).status == 200
+    colleague = accounts.person(f"colleague-{name}")
+    for person, role in (
+        (members["organization-admin"], "admin"),
+        (members["organization-member"], "member"),
+        (colleague, "member"),
+    ):
+        path = f"/v1/organizations/{organization}/members/{person.id}"
+        assert root("PUT", path, {"role": role}).status == 200
     for role in ("owner", "contributor", "viewer"):
         said = {"user": members[role].name, "role": role}
         assert root("POST", f"/v1/projects/{project}/members", said).status == 201
-    return House(root, organization, project, {"platform-admin": root, **members})
+    return House(root, organization, project, {"platform-admin": root, **members}, colleague)
 
 
 def _create_project(who: Person, house: House) -> Answer:
@@ -100,6 +107,7 @@ def ask(method: str, path: str, body: Any = None, **headers: str) -> Callable[..
             "organization": f"/v1/organizations/{house.organization}",
             "project": f"/v1/projects/{house.project}",
             "member": house.members["organization-member"].id,
+            "colleague": house.colleague.id,
             "viewer": house.members["viewer"].id,
             "id": house.project,
             "new": house.name(),
@@ -137,7 +145,7 @@ HOW: dict[Verb, tuple[Callable[[Person, House], Answer], int]] = {
     "file.write": (ask("PUT", "{project}/files/{new}", {"x": "NEW"}), 201),
     "file.delete": (_delete_file, 204),
     "user.list": (ask("GET", "/v1/users"), 200),
-    "user.read": (ask("GET", "/v1/users/{member}"), 200),
+    "user.read": (ask("GET", "/v1/users/{colleague}"), 200),
     "user.update": (ask("PATCH", "/v1/users/{member}", {"active": True}), 200),
     "audit.read": (ask("GET", "/v1/audit?project={id}"), 200),
 }

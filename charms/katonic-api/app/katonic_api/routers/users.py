@@ -77,7 +77,7 @@ async def listed(
     cursor: Cursor = None,
 ) -> Response:
     """Return all users to a platform admin, to who administers organizations those of them."""
-    administers = _administers(caller)
+    administers = _administers(caller, "user.list")
     query = search(q, "username", "email", "name")
     if active is not None:
         query = {**query, "active": active}
@@ -94,7 +94,7 @@ async def listed(
 @router.get("/{user_id}", response_model=UserBody, responses=declared(403, 404))
 async def read(caller: Asking, backend: Parts, user_id: str) -> Response:
     """Return a user: oneself, or one whom an admin may see."""
-    administers = None if user_id == caller.user.id else _administers(caller)
+    administers = None if user_id == caller.user.id else _administers(caller, "user.read")
     user = await backend.store.find(User, user_id)
     if user is None or not (administers is None or any(user.role_in(it) for it in administers)):
         raise not_found("user")
@@ -129,15 +129,15 @@ async def patch(
     return answer(body)
 
 
-def _administers(caller: Caller) -> list[str] | None:
-    """Return the organizations whose users the caller may see, None for all.
+def _administers(caller: Caller, verb: rights.Verb) -> list[str] | None:
+    """Return the organizations whose users the caller may list or read, None for all.
 
     Raises:
         Problem: 403, of none.
     """
-    if rights.may(caller.roles(), "user.list"):
+    if rights.may(caller.roles(), verb):
         return None
-    found = [it for it in caller.administers if rights.may(caller.roles(it), "user.list")]
+    found = [it for it in caller.administers if rights.may(caller.roles(it), verb)]
     if not found:
-        raise lacking("user.list")
+        raise lacking(verb)
     return found
