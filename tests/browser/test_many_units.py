@@ -171,11 +171,11 @@ def test_pods_go_one_by_one_and_nobody_who_works_notices(
         body = {"name": name(number), "organization": organization}
         return client.post("/api/v1/projects", json=body, headers=headers)
 
-    session = {"__Host-session": session_of(visitor)}
+    session = {"Cookie": f"__Host-session={session_of(visitor)}"}
 
     def look(client: httpx2.Client, number: int) -> httpx2.Response:
         # A redirect is a failure too: it leads to the sign-in.
-        return client.get("/projects", cookies=session)
+        return client.get("/projects", headers=session)
 
     writes = Requests(program(), create, name)
     looks = Requests(program(), look, lambda number: f"look {number}")
