@@ -107,7 +107,7 @@ def _environment(site: Site, trusted_proxies: int) -> dict[str, str]:
         "discoveryAddress": control_plane.discovery(site),
         "gatewayTopology": {"numTrustedProxies": trusted_proxies},
         # One that is told to go takes what still comes, until nobody is connected any more.
-        "drainDuration": "20s",
+        "drainDuration": "30s",
         # Beside what Istio has Envoy count: what comes in, and what goes to applications.
         "proxyStatsMatcher": {"inclusionPrefixes": ["cluster.outbound|", "http.outbound_"]},
     }
@@ -122,7 +122,8 @@ def _environment(site: Site, trusted_proxies: int) -> dict[str, str]:
         "PROXY_CONFIG": json.dumps(configuration),
         "ISTIO_META_CLUSTER_ID": "Kubernetes",
         "EXIT_ON_ZERO_ACTIVE_CONNECTIONS": "true",
-        "MINIMUM_DRAIN_DURATION": "10s",
+        # A load balancer before it takes as long to hear that it goes.
+        "MINIMUM_DRAIN_DURATION": "20s",
         "ISTIO_META_UNPRIVILEGED_POD": "true",
     }
 

@@ -152,7 +152,7 @@ def test_an_address_of_ipv6_stands_in_brackets():
         ("mlflow: {folder: /x}", "config routes: mlflow: folder; allowed: path, host, sign-in"),
         ("mlflow: /x", "config routes: mlflow=/x: expected a mapping; allowed: path, host"),
         ("[mlflow]", "config routes: expected a mapping"),
-        ("mlflow: {path: [", "config routes: line 1: "),
+        ("mlflow: }", "config routes: line 1: "),
     ],
 )
 def test_a_wrong_route_is_named_with_what_is_allowed(said, message):
