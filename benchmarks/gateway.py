@@ -7,7 +7,6 @@ service in plain. Both are on the same machine as who asks, so that what Envoy a
 processors is in the ratio.
 """
 
-import asyncio
 import os
 import secrets
 import sys
@@ -18,6 +17,7 @@ sys.path[:0] = [str(ROOT / "tests/integration"), str(ROOT)]
 os.environ.setdefault("MODEL", "katonic")
 
 import jubilant  # noqa: E402
+import uvloop  # noqa: E402
 from deployed import BINARY, MODEL, Platform  # noqa: E402
 from load import load  # noqa: E402
 from people import Accounts  # noqa: E402
@@ -61,7 +61,7 @@ def main() -> None:
             "project list": f"/v1/projects?organization={organization}",
             "project read": made[0],
         }
-        asyncio.run(measure(platform, accounts.anew(person).token, paths))
+        uvloop.run(measure(platform, accounts.anew(person).token, paths))
         person = accounts.anew(person)
         for path in made:
             person("DELETE", path, If_Match="*")
