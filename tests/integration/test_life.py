@@ -238,7 +238,7 @@ def test_workloads_that_are_killed_all_at_once_are_started_again(platform):
         container = WORKLOADS[application]
         platform.juju.ssh(f"{application}/0", "kill", "-9", str(it), container=container)
     for application, it in before.items():
-        eventually(lambda a=application, it=it: pid(platform, a) not in (0, it), timeout=300)
+        eventually(lambda a=application, it=it: pid(platform, a) not in (0, it))
     platform.settle()
     assert eventually(lambda: experiments(platform))
 

@@ -144,7 +144,7 @@ def _configuration(site: Site, mesh: Mesh) -> list[Any]:
     return [
         ConfigMap(
             metadata=ObjectMeta(name=f"istio-{site.application}"),
-            data={"mesh": yaml.dump(_mesh(site, mesh), Dumper=yaml.CSafeDumper, width=1000)},
+            data={"mesh": yaml.safe_dump(_mesh(site, mesh), width=1000)},
         ),
         Service(metadata=ObjectMeta(name=site.istiod), spec=spec),
     ]

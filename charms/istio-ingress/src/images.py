@@ -28,7 +28,7 @@ def fetch(model: ops.Model, resource: str) -> Image:
         NotYet: Juju does not give it now.
     """
     try:
-        said = yaml.load(model.resources.fetch(resource).read_text(), yaml.CSafeLoader)
+        said = yaml.safe_load(model.resources.fetch(resource).read_text())
     except (NameError, OSError, ops.ModelError) as error:
         raise NotYet(f"waiting for the resource {resource}: {error}") from error
     return Image(said["registrypath"], said.get("username") or "", said.get("password") or "")

@@ -96,7 +96,7 @@ def parse(text: str) -> Mapping[str, Wish]:
         Invalid: It is no YAML, or says what is not allowed; the message names both.
     """
     try:
-        said = yaml.load(text, yaml.CSafeLoader) or {}
+        said = yaml.safe_load(text) or {}
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         line = f"line {where.line + 1}: " if where else ""

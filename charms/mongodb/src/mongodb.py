@@ -135,7 +135,7 @@ def _configuration(replset: str, memory: int | None) -> str:
         "replication": {"replSetName": replset},
         "security": {"authorization": "enabled", "keyFile": _KEYFILE},
     }
-    return yaml.dump(settings, Dumper=yaml.CSafeDumper, sort_keys=False)
+    return yaml.safe_dump(settings, sort_keys=False)
 
 
 def cache(memory: int) -> float:

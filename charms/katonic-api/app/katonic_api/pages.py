@@ -109,12 +109,12 @@ def cursor_of(token: str | None) -> str | None:
 
 
 def token_of(cursor: str | None) -> str | None:
-    """Return what the other server called it, to which no word comes that it has not said so.
+    """Return what the other server called it, None for the beginning.
 
     Raises:
         Problem: 422, the cursor is none.
     """
-    if cursor is None:
+    if not cursor:
         return None
     try:
         where, token = _read(cursor)
