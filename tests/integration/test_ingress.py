@@ -580,6 +580,18 @@ def test_every_unit_is_asked_and_any_pod_may_go(two: Edge) -> None:
                 assert answered() > before
 
 
+def test_a_unit_that_takes_no_connections_costs_nobody_a_request(two: Edge) -> None:
+    """Such is each unit that begins: its pod is ready before its workload listens."""
+    pebble = ("exec", "open-1", "-c", "box", "--", "/charm/bin/pebble")
+    with load(two, "/open/", workers=6) as answered:
+        two.kubectl(*pebble, "stop", "echo")
+        enough = answered() + 500
+        eventually(lambda: answered() > enough)
+    two.kubectl(*pebble, "start", "echo")
+    units = {two.ask("/open/").told["unit"] for _ in range(40)}
+    assert len(units) == 2
+
+
 def test_the_gateway_is_replaced_without_a_failed_request(edge: Edge) -> None:
     with load(edge, "/open/"):
         edge.configure(access_log="false")

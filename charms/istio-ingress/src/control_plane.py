@@ -165,6 +165,7 @@ def _mesh(site: Site, mesh: Mesh) -> dict[str, Any]:
         "trustDomain": "cluster.local",
         "ingressControllerMode": "OFF",
         "enableAutoMtls": False,
+        "enableTracing": False,
         "defaultConfig": {"discoveryAddress": discovery(site)},
         "defaultHttpRetryPolicy": {"attempts": 3, "retryOn": RETRY},
         "extensionProviders": [{"name": SIGN_IN, "envoyExtAuthzHttp": _sign_in(site, mesh)}],

@@ -147,7 +147,8 @@ def _guard(site: Site, edge: Edge) -> Iterable[Any]:
         *(_again(f"{door}{it}") for door in (OPEN, GUARDED) for it in _SAFE),
         _ask_again(),
         _not_found(),
-        _first(_script(edge)),
+        *([_limited(edge.upload_limit)] if edge.upload_limit else []),
+        _unforged(),
     ]
     spec = {
         "workloadSelector": {"labels": selected},
@@ -184,8 +185,11 @@ def _again(rule: str) -> dict[str, Any]:
 
 
 def _ask_again() -> dict[str, Any]:
-    """Return what asks who decides once more where nobody answers, which that one is used to."""
-    policy = {"num_retries": 2, "retry_on": "5xx,reset,connect-failure"}
+    """Return what asks who decides again where nobody answers, which that one is used to.
+
+    As often as it takes to meet one of its units that does: Kubernetes chooses at random.
+    """
+    policy = {"num_retries": 5, "retry_on": "5xx,reset,connect-failure"}
     value = {
         "name": _DECIDES,
         "typed_config": {
@@ -225,15 +229,10 @@ def _not_found() -> dict[str, Any]:
     }
 
 
-def _first(script: str) -> dict[str, Any]:
-    """Return a script that sees each request before everything else."""
-    value = {
-        "name": "katonic.requests",
-        "typed_config": {
-            "@type": _type("extensions.filters.http.lua.v3.Lua"),
-            "default_source_code": {"inline_string": script},
-        },
-    }
+def _first(name: str, kind: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what has a filter of Envoy's see each request before everything else."""
+    typed = {"@type": _type(f"extensions.filters.http.{kind}"), **settings}
+    value = {"name": f"katonic.{name}", "typed_config": typed}
     listener = {"filterChain": {"filter": _CONNECTIONS}}
     return {
         "applyTo": "HTTP_FILTER",
@@ -242,31 +241,31 @@ def _first(script: str) -> dict[str, Any]:
     }
 
 
-def _script(edge: Edge) -> str:
-    limit = edge.upload_limit * _MIB
-    return _LUA + (_LIMIT.format(bytes=limit, mib=edge.upload_limit) if limit else "") + "end\n"
+def _unforged() -> dict[str, Any]:
+    """Return what leaves to the gateway alone who a person is, and where a request came in."""
+    host = {"key": "x-forwarded-host", "value": "%REQ(:AUTHORITY)%"}
+    mutations = [
+        {"remove_on_match": {"key_matcher": {"prefix": "x-katonic-"}}},
+        *({"remove": it} for it in ("x-forwarded-prefix", "x-forwarded-port", "forwarded")),
+        {"append": {"header": host, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}},
+    ]
+    settings = {"mutations": {"request_mutations": mutations}}
+    return _first("headers", "header_mutation.v3.HeaderMutation", settings)
 
 
-_LUA = """\
--- What the gateway alone may say, no client can: who a person is, and where the request came in.
-function envoy_on_request(request)
-  local headers = request:headers()
-  local forged = {"x-forwarded-prefix", "x-forwarded-port", "forwarded"}
-  for name in pairs(headers) do
-    if name:find("^x%-katonic%-") then
-      forged[#forged + 1] = name
-    end
-  end
-  for _, name in ipairs(forged) do
-    headers:remove(name)
-  end
-  headers:replace("x-forwarded-host", headers:get(":authority") or "")
-"""
+def _limited(mib: int) -> dict[str, Any]:
+    """Return what refuses a request that says of itself that it brings more."""
+    script = _LIMIT.format(bytes=mib * _MIB, mib=mib)
+    return _first("upload-limit", "lua.v3.Lua", {"default_source_code": {"inline_string": script}})
+
+
 _LIMIT = """\
-  local length = tonumber(headers:get("content-length"))
+function envoy_on_request(request)
+  local length = tonumber(request:headers():get("content-length"))
   if length and length > {bytes} then
     request:respond({{[":status"] = "413"}}, "More than {mib} MiB.\\n")
   end
+end
 """
 
 
@@ -281,7 +280,12 @@ def _route(site: Site, edge: Edge, route: Route) -> Iterable[Any]:
     protocol = "HTTP2" if asked.scheme == "h2c" else "HTTP"
     yield _service(site, route.name, host, asked.port, units, protocol)
     # A server closes what is idle for some seconds: what was sent just then would be lost.
-    policy: dict[str, Any] = {"connectionPool": {"http": {"idleTimeout": "1s"}}}
+    policy: dict[str, Any] = {
+        "connectionPool": {"http": {"idleTimeout": "1s"}},
+        # In turns: a pod is ready before its workload listens, and whoever looked for the unit
+        # with the fewest requests would try that one again and again.
+        "loadBalancer": {"simple": "ROUND_ROBIN"},
+    }
     if asked.scheme == "https":
         policy["tls"] = {"mode": "SIMPLE", "insecureSkipVerify": True}
     spec = {"host": host, "trafficPolicy": policy, "exportTo": ["."]}

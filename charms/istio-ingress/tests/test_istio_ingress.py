@@ -245,8 +245,8 @@ def test_every_request_is_asked_about_but_for_rules_that_are_called_open():
 def test_a_pod_that_no_policy_finds_is_sent_nothing():
     service = made()["Service istio-ingress-gateway"]["spec"]["selector"]
     policy = made()["AuthorizationPolicy istio-ingress-sign-in"]["spec"]["selector"]
-    script = made()["EnvoyFilter istio-ingress-requests"]["spec"]["workloadSelector"]
-    assert policy["matchLabels"] == script["labels"] == service
+    filters = made()["EnvoyFilter istio-ingress-requests"]["spec"]["workloadSelector"]
+    assert policy["matchLabels"] == filters["labels"] == service
 
 
 def test_a_policy_of_the_users_for_the_gateway_finds_its_pods():
@@ -337,15 +337,23 @@ def test_each_is_spoken_to_as_it_speaks(scheme, protocol, tls, timeout):
     assert rules(state=state)[0]["timeouts"] == {"request": timeout}
 
 
-def script(state: Any) -> str:
+def first(state: Any) -> dict[str, Any]:
+    """Return the filters that see a request before all others, by name."""
     patches = made(state)["EnvoyFilter istio-ingress-requests"]["spec"]["configPatches"]
-    (found,) = (it for it in patches if it["patch"]["operation"] == "INSERT_FIRST")
-    return found["patch"]["value"]["typed_config"]["default_source_code"]["inline_string"]
+    found = [it["patch"]["value"] for it in patches if it["patch"]["operation"] == "INSERT_FIRST"]
+    return {it["name"]: it["typed_config"] for it in found}
 
 
 def test_what_a_request_brings_is_limited_where_there_is_a_limit():
-    assert "413" not in script(STATE)
-    assert str(5 * 2**20) in script(having(upload_limit=5))
+    assert set(first(STATE)) == {"katonic.headers"}
+    limit = first(having(upload_limit=5))["katonic.upload-limit"]["default_source_code"]
+    assert f"length > {5 * 2**20}" in limit["inline_string"]
+    assert "413" in limit["inline_string"]
+
+
+def test_a_unit_that_takes_no_connections_is_not_tried_again_and_again():
+    policy = made()["DestinationRule istio-ingress-mlflow-1"]["spec"]["trafficPolicy"]
+    assert policy["loadBalancer"] == {"simple": "ROUND_ROBIN"}
 
 
 def test_requests_are_logged_where_that_is_wanted_and_never_what_is_behind_the_question_mark():

@@ -2,10 +2,18 @@
 
 import http.server
 import json
+import signal
 import socket
 import sys
+import threading
 import time
 from typing import Any
+
+
+class Server(http.server.ThreadingHTTPServer):
+    """A server that ends as servers do: what it has begun to answer it answers."""
+
+    daemon_threads = False
 
 
 class Echo(http.server.BaseHTTPRequestHandler):
@@ -14,8 +22,10 @@ class Echo(http.server.BaseHTTPRequestHandler):
     /decide/... lets "Authorization: Bearer good" pass as ann, and sends all others to sign in.
     """
 
+    ending = threading.Event()
+    """Whether each connection is closed behind its next answer."""
     protocol_version = "HTTP/1.1"
-    timeout = 5
+    timeout = 3
 
     def answer(self) -> None:
         """Answer."""
@@ -40,6 +50,8 @@ class Echo(http.server.BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
+        if self.ending.is_set():
+            self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(content)
 
@@ -56,4 +68,11 @@ class Echo(http.server.BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    http.server.ThreadingHTTPServer(("", int(sys.argv[1])), Echo).serve_forever()
+    with Server(("", int(sys.argv[1])), Echo) as server:
+
+        def end(*_: object) -> None:
+            Echo.ending.set()
+            threading.Thread(target=server.shutdown).start()
+
+        signal.signal(signal.SIGTERM, end)
+        server.serve_forever()
