@@ -60,13 +60,12 @@ class Platform:
         """Return where the application serves HTTP."""
         return f"http://{self.address(application)}:{port}"
 
-    def kubectl(self, *words: str) -> str:
+    def kubectl(self, *words: str, stdin: str | None = None) -> str:
         """Return what kubectl prints in the model's namespace."""
-        command = kubectl_command()
-        done = subprocess.run(
-            [*command, "--namespace", MODEL, *words], capture_output=True, text=True, check=True
-        )
-        return done.stdout
+        command = [*kubectl_command(), "--namespace", MODEL, *words]
+        return subprocess.run(
+            command, input=stdin, capture_output=True, text=True, check=True
+        ).stdout
 
     def pods(self) -> list[dict[str, Any]]:
         """Return the pods of the model's applications."""
