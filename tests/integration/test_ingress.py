@@ -112,7 +112,7 @@ class Edge:
         return sorted(it["metadata"]["name"] for it in kept)
 
     def ready(self, application: str, number: int) -> bool:
-        """Return whether so many pods of an application are ready, and none else nor going."""
+        """Return whether exactly so many pods are there, all ready and none on its way out."""
         found = self.get("pods", "-l", f"app.kubernetes.io/name={application}")["items"]
         ready = [
             it["metadata"]["name"]
